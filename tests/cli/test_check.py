@@ -122,6 +122,7 @@ def rows(url: str) -> Any:
             (0, 1, 2, 3),
         ),
         ({"child": "3"}, "- child 2", "+ child 3", (0, 1, 2, 3)),
+        ({"child": '2, child_key="b"'}, "- child 2", "+ child (key b) 2", (0, 1, 2, 3)),
         ({"more": "await ctx.aio_step(work, 9)"}, "", "[9]", (2,)),  # whoever sleeps has not come there
     ],
 )

@@ -134,6 +134,37 @@ async def test_a_message_is_received_behind_very_many_that_wait_for_others(stage
     assert await stage.store.count("message") == 0
 
 
+@pytest.mark.parametrize("sent_first", [False, True])
+async def test_a_message_comes_behind_very_many_that_are_spoilt(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch, *, sent_first: bool
+) -> None:
+    for store in ("memory", "postgres", "sqlite"):
+        monkeypatch.setattr(f"fanwood.store.{store}.outside.AT_ONCE", 3)
+    run, spoilt = await stage.running(), []
+    for _ in range(7):
+        what = stage.ids.new_id().hex()
+        record = stage.part(run, what, kind=MESSAGE, awaits=inbox_mark(run.key, "n"))
+        record.input = msgspec.json.encode(Wanted("m")).decode()
+        spoilt.append(record)
+    await stage.commit(records=spoilt)
+    if sent_first:  # as who sends died in between
+        with monkeypatch.context() as died:
+            died.setattr(type(stage.store), "deliver", _nothing)
+            await stage.store.send(run.key, "n", "1")
+        id_ = await receiving(stage, run)
+        await stage.store.deliver(run.key, "n")
+    else:
+        id_ = await receiving(stage, run)
+        await stage.store.send(run.key, "n", "1")
+    assert await outputs(stage, id_) == ["1"]
+    assert {(await stage.get(each.id)).state for each in spoilt} == {RunState.FAILED}
+    assert [found async for found in findings(stage.store, full=True, attended=False)] == []
+
+
+async def _nothing(*_: Any) -> None:
+    pass
+
+
 @pytest.mark.parametrize("alike", [True, False])
 async def test_what_waits_on_is_not_read_with_each_message(stage: Stage, *, alike: bool) -> None:
     """Neither by who sends, nor by who asks."""

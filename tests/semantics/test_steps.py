@@ -245,7 +245,10 @@ def test_a_key_is_no_childs_key(app: Fanwood) -> None:
             raise ValueError("once more")
         return got
 
-    assert task.run({}) == [{"charged": 1}, 2]
+    ref = task.run_no_wait({})
+    assert ref.result(60) == [{"charged": 1}, 2]
+    [step] = [one for one in app.runs.children(ref.id) if one.task_name == "~step"]
+    assert app.runs.get(step.id).input == {"step": f"{__name__}.charge", "key": "k"}
 
 
 def test_a_step_that_is_interrupted_is_not_recorded(app: Fanwood) -> None:

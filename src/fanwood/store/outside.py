@@ -93,7 +93,8 @@ class Outside(Spending):
     @abstractmethod
     async def deliver(self, run_id: bytes, name: str) -> None:
         """Give a run's messages of one name to its receives that wait for them: in the order in which they were sent,
-        and asked for; each once. At most `AT_ONCE`: each receive says this when it is kept, so that all have theirs."""
+        and asked for; each once. At most `AT_ONCE` in one transaction, and again until there is nothing to give, or to
+        give to: each receive says this when it is kept."""
 
     def take_ended(self) -> Sequence[tuple[bytes, Finished]]:
         """Waits that verbs have ended here since this was asked last, as far as that is known: who waits for them in

@@ -34,6 +34,7 @@ from fanwood.sdk.running.answers import Answer
 from fanwood.sdk.running.attempt import registering
 from fanwood.sdk.running.belonging import must_be_here, must_be_root
 from fanwood.sdk.running.current import current_attempt
+from fanwood.sdk.running.sameness import asked_with
 from fanwood.sdk.running.waiting import interruptible, parked, wait_for
 
 if TYPE_CHECKING:
@@ -271,7 +272,7 @@ class Spawner:
         else:
             identity, digest = attempt.identify(key, content), content
         if attempt.same is not None:
-            attempt.same.ask(identity, f"{spec.name} {data.decode()}")
+            attempt.same.ask(identity, asked_with(spec.name, key, data.decode()))
         known = attempt.known
         existing = known.get(identity) if known is not None else None
         if existing is not None and (answer := answer_of(attempt, identity, digest)) is not None:

@@ -108,8 +108,13 @@ async def told(store: Store, attempt: Attempt) -> dict[bytes, str]:
     while page := await store.children(attempt.id, after=after, limit=PAGE):
         after = page[-1].id
         inputs = await store.previews([child.id for child in page], LENGTH)
-        found.update((child.id, f"{child.task} {given}") for child, given in zip(page, inputs, strict=True))
+        found.update((it.id, asked_with(it.task, it.child_key, given)) for it, given in zip(page, inputs, strict=True))
     return found
+
+
+def asked_with(task: str, key: str | None, given: str) -> str:
+    """A child, for people."""
+    return f"{task} {given}" if key is None else f"{task} (key {key}) {given}"
 
 
 def _text(attempt: Attempt, unasked: Sequence[bytes], named: dict[bytes, str], new: Sequence[str]) -> str:

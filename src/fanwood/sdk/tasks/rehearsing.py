@@ -36,7 +36,7 @@ from fanwood.sdk.recording.replaying import recall_version
 from fanwood.sdk.running.attempt import Attempt, registering
 from fanwood.sdk.running.current import current_attempt, current_run_id
 from fanwood.sdk.running.parts import Parts
-from fanwood.sdk.running.sameness import Sameness
+from fanwood.sdk.running.sameness import Sameness, asked_with
 from fanwood.sdk.running.unloading import timers_of, waits_for
 from fanwood.sdk.running.waiting import called, timed_out
 from fanwood.sdk.tasks.context import Context
@@ -370,7 +370,7 @@ class _RecordedHost(MockHost):
                 one = Doing(attempt, attempt.parts, "detached run", spec.name, content)
                 return bytes.fromhex(msgspec.json.decode(one.done or '""'))
             identity = attempt.identify(options.effective_key, content)
-        attempt.same.ask(identity, f"{spec.name} {spec.input.encode(item.input).decode()}")
+        attempt.same.ask(identity, asked_with(spec.name, options.effective_key, spec.input.encode(item.input).decode()))
         return attempt.same.recorded[identity]
 
     async def end_of(self, run_id: bytes, spec: TaskSpec) -> Any:

@@ -147,7 +147,7 @@ class Call:
         args: str | msgspec.Raw
         if self.key is not None:
             self.key = checks.key(self.key, "key", "for a step that is known by its arguments")
-            return part_identity("step", self.key), msgspec.json.encode({"step": step.name}).decode()
+            return part_identity("step", self.key), msgspec.json.encode({"step": step.name, "key": self.key}).decode()
         if step.nameless:
             raise UsageError(
                 f"{step.name} needs a key to be a step: {step.nameless}. Give one that says what it does: key="

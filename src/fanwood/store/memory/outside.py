@@ -102,15 +102,20 @@ class MemoryOutside(Outside):
             must_receive(run_id, run.kind, over=run.is_over or self._memory.hot.leaving.closed(run) is not None)
             message = Message(run_id, name, tables.next_number(), envelope, once)
             sent[message.number] = message
-            self._deliver(now, run_id, name)
+            more = self._deliver(now, run_id, name)
         self._on_notify()
+        if more:
+            await self.deliver(run_id, name)
 
     async def deliver(self, run_id: bytes, name: str) -> None:
-        with self._memory.transaction(self._user) as now:
-            self._deliver(now, run_id, name)
-        self._on_notify()
+        more = True
+        while more:
+            with self._memory.transaction(self._user) as now:
+                more = self._deliver(now, run_id, name)
+            self._on_notify()
 
-    def _deliver(self, now: int, run_id: bytes, name: str) -> None:
+    def _deliver(self, now: int, run_id: bytes, name: str) -> bool:
+        """Whether there may be more to be done."""
         tables, leaving, place = self._memory.tables, self._memory.hot.leaving, inbox_mark(run_id, name)
         sent = tables.messages.get(run_id, {})
         after = (place, b"")
@@ -118,12 +123,17 @@ class MemoryOutside(Outside):
             found = min((number for number, message in sent.items() if message.name == name), default=None)
             after = next(iter(tables.order("awaiting").after(after)), None)
             if found is None or after is None or after[0] >= place + LAST_MARK:
-                break  # those that wait on are not looked at
+                return False  # those that wait on are not looked at
             run = tables.runs[after[1]]
-            if not leaving.end_closed(now, [run]):
+            if leaving.end_closed(now, [run]):
+                continue
+            if read(run.input).key != name:
+                leaving.fulfil(now, run, RunState.FAILED, None, encode_failure(UNREADABLE))
+            else:
                 leaving.fulfil(now, run, RunState.COMPLETED, sent[found].envelope, None)
                 if (there := sent.pop(found)).once is not None:  # so that it is known
                     sent[found] = replace(there, name="", envelope="")
+        return True
 
     # --- events ----------------------------------------------------------------------------------------------------
 

@@ -116,17 +116,21 @@ class PostgresOutside(Served, Outside):
         async with chores(self) as work:
             await work.db.call("fw_enter_gates")
             about = (run_id, name, envelope, once, place, place + LAST_MARK, AT_ONCE)
-            ((answer, told),) = await work.db.call("fw_send", work.now, key_lock(place), *about)
+            ((answer, told, more),) = await work.db.call("fw_send", work.now, key_lock(place), *about)
             work.told += told
         must_receive(run_id, kind, over=answer != 0)
+        if more:
+            await self.deliver(run_id, name)
 
     async def deliver(self, run_id: bytes, name: str) -> None:
-        place = inbox_mark(run_id, name)
-        async with chores(self) as work:
-            await work.db.call("fw_enter_gates")
-            await work.db.value("select pg_advisory_xact_lock($1)", key_lock(place))
-            about = (work.now, run_id, name, place, place + LAST_MARK, AT_ONCE)
-            work.told += await work.db.value("select fw_deliver($1, $2, $3, $4, $5, $6)", *about)
+        place, more = inbox_mark(run_id, name), True
+        while more:
+            async with chores(self) as work:
+                await work.db.call("fw_enter_gates")
+                await work.db.value("select pg_advisory_xact_lock($1)", key_lock(place))
+                about = (work.now, run_id, name, place, place + LAST_MARK, AT_ONCE)
+                ((told, more),) = await work.db.call("fw_deliver", *about)
+                work.told += told
 
     # --- events ----------------------------------------------------------------------------------------------------
 

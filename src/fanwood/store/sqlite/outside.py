@@ -114,22 +114,27 @@ class SqliteOutside(InFile, Outside):
             must_receive(run_id, kind, over=state.is_terminal or bool(self._leaving.closed([run_id.hex().upper()])))
             about = {"run": run_id, "number": self._leaving.next_number(), "name": name, "envelope": envelope}
             db.execute(_SQL["send"], {**about, "once": once})
-            self._deliver(db, run_id, name)
+            more = self._deliver(db, run_id, name)
         self._on_notify()
+        if more:
+            await self.deliver(run_id, name)
 
     async def deliver(self, run_id: bytes, name: str) -> None:
-        with self._transaction() as db:
-            self._deliver(db, run_id, name)
-        self._on_notify()
+        more = True
+        while more:
+            with self._transaction() as db:
+                more = self._deliver(db, run_id, name)
+            self._on_notify()
 
-    def _deliver(self, db: Database, run_id: bytes, name: str) -> None:
+    def _deliver(self, db: Database, run_id: bytes, name: str) -> bool:
+        """Whether there may be more to be done."""
         place, now = inbox_mark(run_id, name), self._instant()
         about = {"after": place, "end": place + LAST_MARK, "limit": 1}
         for _ in range(AT_ONCE):
             row = db.execute(_SQL["sent"], {"run": run_id, "name": name}).fetchone()
             wait = None if row is None else db.execute(_SQL["awaiting"], about).fetchone()
             if row is None or wait is None:
-                break  # those that wait on are not looked at
+                return False  # those that wait on are not looked at
             id_, attempt, about["after"], text = wait
             if read(mended(text) or "").key != name:
                 self._fail_spoilt({id_: attempt})
@@ -139,6 +144,7 @@ class SqliteOutside(InFile, Outside):
                 received = {"run": run_id, "name": name, "number": number}
                 db.execute(_SQL["received"], received)
                 db.execute(_SQL["received_once"], received)
+        return True
 
     # --- events ----------------------------------------------------------------------------------------------------
 

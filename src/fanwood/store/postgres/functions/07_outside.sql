@@ -17,9 +17,10 @@ end $$;
 
 -- The messages of one name are given to the receives of it that wait, in the order in which they were sent, and asked for: one
 -- by one, as long as there is a message, so that those that wait on are neither read nor locked. Under the lock of the inbox
--- (see fw_share_keys): a receive that is not committed waits for it, or it for that.
-create function fw_deliver(p_now bigint, p_run bytea, p_name text, p_from bytea, p_end bytea, p_limit integer)
-returns bigint[] language plpgsql
+-- (see fw_share_keys): a receive that is not committed waits for it, or it for that. more: there may be something left to be done.
+create function fw_deliver(
+    p_now bigint, p_run bytea, p_name text, p_from bytea, p_end bytea, p_limit integer, out told bigint[], out more boolean
+) language plpgsql
 set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off set plan_cache_mode = force_generic_plan
 as $$
 #variable_conflict error
@@ -29,20 +30,24 @@ declare
     sent record;
     place bytea := p_from;
     number_ bigint := -1;
-    told bigint[] := '{}';
     closed bytea[];
     told_ bigint[];
 begin
+    told := '{}'; more := false;
     for n in 1 .. p_limit loop
         select m.number, m.envelope, m.once into sent from message m
         where m.run_id = p_run and m.name = p_name and m.number > number_ order by m.number limit 1;
-        exit when not found;
+        if not found then
+            return;
+        end if;
         select r.id, r.ctid as place, r.awaits as mark, case when r.input ~ (
             '^\{"key":"([^"\\\u0001-\u001f]|\\["\\/bfnrt]|\\u00(0[1-9a-f]|1[0-9a-f]))*","scope":null,"match":\{\},"expression":null\}$'
         ) then (r.input::json) ->> 'key' end as name into wait from run r
         where r.state = 2 and r.awaits is not null and r.awaits > place and r.awaits < p_end
         order by r.awaits limit 1 for update;
-        exit when not found;
+        if not found then
+            return;
+        end if;
         place := wait.mark;
         select c.closed, c.told into closed, told_ from fw_cut(p_now, array[wait.id], array[wait.place]) c;
         told := told || told_;
@@ -60,14 +65,14 @@ begin
             where m.run_id = p_run and m.name = p_name and m.number = sent.number;
         end if;
     end loop;
-    return told;
+    more := true;
 end $$;
 
 -- A message is sent to a run; once under `p_once`, if that is given. 0: it is; 1: the run has ended, or ends with something
 -- above it; null: there is none.
 create function fw_send(
     p_now bigint, p_lock bigint, p_run bytea, p_name text, p_envelope text, p_once bytea, p_from bytea,
-    p_end bytea, p_limit integer, out answer integer, out told bigint[]
+    p_end bytea, p_limit integer, out answer integer, out told bigint[], out more boolean
 ) language plpgsql
 set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off set plan_cache_mode = force_generic_plan
 as $$
@@ -75,7 +80,7 @@ as $$
 declare
     before smallint;
 begin
-    told := '{}';
+    told := '{}'; more := false;
     perform pg_advisory_xact_lock(p_lock);
     select r.state into before from run r where r.id = p_run for share;
     if not found then
@@ -89,7 +94,7 @@ begin
     if answer = 0 then
         insert into message (run_id, number, name, envelope, once)
         values (p_run, nextval('event_number'), p_name, p_envelope, p_once);
-        told := fw_deliver(p_now, p_run, p_name, p_from, p_end, p_limit);
+        select d.told, d.more into told, more from fw_deliver(p_now, p_run, p_name, p_from, p_end, p_limit) d;
     end if;
 end $$;
 
