@@ -202,3 +202,31 @@ async def test_numbers(opened: Open, site: Site):
         said = await module(page, "core/schema.js", "written", form, {"n": typed})
         assert said["text"] == ("{}" if told is None else f'{{\n  "n": {told}\n}}'), typed
         assert list(said["wrong"]) == ([] if told is not None else ["n"])
+
+
+async def test_fields_are_named_as_their_properties_and_not_as_a_type_that_several_have(opened: Open, site: Site):
+    page = await opened(site, "/store")
+    address = {
+        "type": "object",
+        "title": "Address",
+        "description": "Where.",
+        "properties": {"city": {"type": "string"}},
+    }
+    schema = {
+        "$defs": {"Address": address},
+        "properties": {
+            "home": {"$ref": "#/$defs/Address"},
+            "work": {"anyOf": [{"$ref": "#/$defs/Address"}, {"type": "null"}], "default": None, "title": "At work"},
+            "took": {"type": "string", "format": "duration"},
+        },
+    }
+    form = await module(page, "core/schema.js", "fields", schema)
+    assert [field["label"] for field in form] == ["home", "At work", "took"]
+    assert [field["sketch"] for field in form] == ['{"city":""}', '{"city":""}', ""]
+    assert form[2]["about"].endswith("such as PT1H30M")
+    optional = {"anyOf": [address, {"type": "null"}]}
+    for whole, told in ((address, False), (optional, True)):
+        assert await module(page, "core/schema.js", "whole", whole) == {"about": "Where.", "isNull": told}
+    assert await module(page, "core/schema.js", "whole", None) == {"about": "", "isNull": False}
+    wait = {"task": "~event", "preview": '{"key":"a\\"b","scope":"s","match":{}}'}
+    assert [await module(page, "core/states.js", name, wait) for name in ("waitsFor", "scopeOf")] == ['a"b', "s"]

@@ -6,6 +6,7 @@ import asyncio
 from datetime import timedelta
 from typing import Any
 
+import msgspec
 import pytest
 
 from fanwood import Context, EvictionPolicy, Fanwood
@@ -18,6 +19,7 @@ from tests.faults.processes import until
 LINES = (
     "~event  waits for event order:paid, scope 77, since",
     "~event  waits for event a, since",
+    "~event  waits for event kkkk",
     "~message  waits for a message letters, since",
     '~promise  waits for somebody to settle the "big" one, since',
     "~sleep  sleeping until",
@@ -34,7 +36,8 @@ def waiting(app: Fanwood) -> Any:
         for_ = [
             lambda: ctx.aio_wait_for_event("order:paid", scope="77", match={"id": "x" * 300}),
             lambda: ctx.aio_wait_for_event("a", match={"id": "x" * 300}),
-            lambda: ctx.aio_receive("letters"),
+            lambda: ctx.aio_wait_for_event("k" * 400 + "end", scope="78"),
+            lambda: ctx.aio_receive("letters", timeout="2h"),
             lambda: _promise(ctx),
             lambda: ctx.aio_sleep_for(timedelta(hours=3)),
         ]
@@ -83,6 +86,8 @@ def test_a_tree_says_for_what(invoke: Any, waiting: Any, terminal: Any, columns:
         [line] = [line for line in lines if expected in line]
         assert "{" not in line
         assert len(line) <= columns
+        assert (", until " in line) == ("letters" in line)
+        assert ("...kk" in line and "kend, scope 78, since" in line) == ("kkkk" in line)
     [slept] = [line for line in lines if "~sleep" in line]
     assert "(3.0 h)" in slept
     assert "attempt" not in "".join(lines), "nothing went wrong"
@@ -97,6 +102,21 @@ def test_why_says_what_who_is_suspended_waits_for(invoke: Any, waiting: Any) -> 
         of_itself, (said, *_) = app.runs.why(wait), invoke("why", child).stdout.splitlines()
         assert f". {expected.partition(' ')[0]} {short(wait)}: it " in said
         assert app.runs.why(child).command == (of_itself.command or f"fanwood why {short(wait)}")
+    _is_told_in_pipes(invoke, ref.id)
+
+
+def _is_told_in_pipes(invoke: Any, run_id: str) -> None:
+    lines = [line.strip().split("\t") for line in invoke("tree", run_id).stdout.splitlines()]
+    due = {name: when for name, state, *_, when in lines if state == "WAITING" and name.startswith("~")}
+    assert set(due) == {
+        "~event order:paid (scope 77)", "~event a", f"~event {'k' * 37}...{'k' * 17}end (scope 78)",
+        "~message letters", '~promise the "big" one', "~sleep",
+    }  # fmt: skip
+    assert {name for name, when in due.items() if when != "-"} == {"~message letters", "~sleep"}
+    runs = msgspec.json.decode(invoke("tree", run_id, "--json").stdout)["runs"]
+    told = {run["task"]: run["due_at"] for run in runs if run["status"] == "WAITING"}
+    assert told["~message"] is not None
+    assert told["~event"] is None
 
 
 @pytest.mark.parametrize(
@@ -104,11 +124,12 @@ def test_why_says_what_who_is_suspended_waits_for(invoke: Any, waiting: Any) -> 
     [
         ('{"key":"a","scope":null,"match":{}}', "a", ""),
         ('{"key":"a\\n\\u001b[31mb","scope":"c\\"d"}', "a b", 'c"d'),
-        ('{"key":"' + "k" * 192, "k" * 57 + "...", ""),  # as it is cut
+        ('{"key":"' + "k" * 192, "k" * 37 + "..." + "k" * 20, ""),  # as it is cut
         ('{"key":"' + "k" * 20 + "\\u12", "k" * 20, ""),
         ('{"key":"' + "k" * 20 + "\\", "k" * 20, ""),
         ('{"key":"kk\\ud83d', "kk\\ud83d", ""),
-        ('{"key":"a","scope":"' + "s" * 100, "a", "s" * 57 + "..."),
+        ('{"key":"a","scope":"' + "s" * 100, "a", "s" * 37 + "..." + "s" * 20),
+        ('{"key":"' + "k" * 300 + 'end","scope":"s"}', "k" * 37 + "..." + "k" * 17 + "end", "s"),
         ('{"name":"approval","schema":{"scope":"x"}}', "approval", ""),
         ('{"key":7}', "", ""),
         ("null", "", ""),

@@ -21,7 +21,7 @@ need the header `Sec-Fetch-Site: none` (or an `Origin` that is the server's), an
 Python the SDK is the better client: [watching runs](../howto/watching.md).
 
 Errors are problem details (`application/problem+json`) with a `code` for programs. What isn't there, and what isn't
-yours to see, have the same answer: 404 `run_not_found`.
+yours to see, have the same answer: 404 `run_not_found` (of an event `event_not_found`).
 
 """
 

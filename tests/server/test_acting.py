@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import msgspec
 import pytest
 
@@ -253,6 +255,29 @@ async def test_reprioritize(settings: Settings, store: Store):
         done = await server.ended(await server.confirmed(preview["token"], "operator"))
         assert (done["priority"], done["done"]) == (-2, preview["count"])
         assert (await store.get(made.root)).priority == -2
+
+
+async def test_wake(settings: Settings):
+    app = Fanwood(settings.database_url, local_worker=True)
+
+    @app.task
+    async def naps(input: dict, ctx: Context) -> str:
+        await ctx.aio_sleep_for(3600)
+        return "woken"
+
+    ref = await naps.aio_run_no_wait({})
+    async with asyncio.timeout(60):
+        while not (children := await app.runs.aio_children(ref.id)):
+            await asyncio.sleep(0.02)
+    sleep = f"/runs/{children[0].id}/wake"
+    async with desk(settings) as server:
+        assert (await server.post(sleep, None, "viewer")).status == 403
+        assert (await server.post(f"/runs/{ref.id}/wake")).body["code"] == "wrong_state"
+        said = await server.post(sleep, None, "operator")
+        assert (said.status, said.body["state"], said.body["done"]) == (200, "completed", True)
+        assert await ref.aio_result(60) == "woken"
+        assert (await server.post(sleep)).body == {"id": children[0].id, "state": "completed"}
+    await app.aio_close()
 
 
 async def test_patch(settings: Settings, store: Store):

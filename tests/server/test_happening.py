@@ -23,7 +23,17 @@ async def test_events_are_pushed_and_looked_at(settings: Settings, store: Store)
         assert [event["id"] for event in (await server.get(f"/events?after={listed[0]['id']}")).body] == ["e"]
         one = await server.get("/events/e", "operator")
         assert (one.status, one.body["key"]) == (200, "paid")
-        assert (await server.get("/events/nothing")).status == 404
+        lost = await server.get("/events/nothing")
+        assert (lost.status, lost.body["code"]) == (404, "event_not_found")
+        many = await server.post(
+            "/events/bulk", {"events": [{"key": "paid", "id": "a/b?c"}, {"key": "paid"}]}, "operator"
+        )
+        assert (many.status, [event["key"] for event in many.body]) == (201, ["paid", "paid"])
+        assert (await server.get("/events/a%2Fb%3Fc")).body["id"] == "a/b?c"
+        half = await server.post("/events/bulk", {"events": [{"key": "new"}, {"key": "other", "id": "e"}]})
+        assert (half.status, (await server.get("/events?key=new")).body) == (409, [])
+        assert (await server.post("/events/bulk", {"events": []})).status == 422
+        assert (await server.post("/events/bulk", {"events": [{"key": "new"}]}, "viewer")).status == 403
     assert (await store.event("e")) is not None
 
 

@@ -46,6 +46,7 @@ async def test_promises_are_settled_by_their_tokens(settings: Settings) -> None:
             200, {"state": "completed", "settled": True},
         )  # fmt: skip
         assert await ref.aio_result(60) is True
+        assert (await _said(server, token))[1]["ended"] == "It is settled."
         assert (await _said(server, f"{token}/resolve", {"value": True}))[1] == {"state": "completed", "settled": False}
         status, problem = await _said(server, f"{token}/reject", {"reason": "no"})
         assert (status, problem["code"]) == (409, "promise_settled")
@@ -75,3 +76,31 @@ async def test_who_only_shows_gives_out_no_tokens(settings: Settings) -> None:
     assert (said.status, said.body["name"], said.body.get("token")) == (200, "approval", None)
     await app.runs.aio_cancel(ref.id)
     await asyncio.to_thread(app.close)
+
+
+async def test_how_a_promise_has_ended_is_said(settings: Settings) -> None:
+    app = Fanwood(settings.database_url, local_worker=True)
+
+    @app.task
+    async def ask(input: dict, ctx: Context) -> None:
+        names = ["late", "rejected", "cancelled"]
+        each = [await ctx.aio_promise(bool, name, timeout=0 if name == "late" else "1h") for name in names]
+        asked.put([one.token for one in each])
+        await asyncio.gather(*(one.aio_result() for one in each), return_exceptions=True)
+        await asyncio.Event().wait()
+
+    asked = Queue[list[str]]()
+    ref = await ask.aio_run_no_wait({})
+    late, rejected, cancelled = await asyncio.to_thread(asked.get, timeout=60)
+    async with desk(settings) as server:
+        open_ = (await _said(server, rejected))[1]
+        assert open_["expires_at"] == open_["created_at"] + 3_600_000_000
+        assert "ended" not in open_
+        await _said(server, f"{rejected}/reject", {"reason": "no"})
+        await app.runs.aio_cancel(ref.id)
+        said = dict.fromkeys((late, rejected, cancelled), "")
+        async with asyncio.timeout(60):
+            while not all(said.values()):
+                said = {token: (await _said(server, token))[1].get("ended", "") for token in said}
+        assert list(said.values()) == ["It was not settled in time.", "It was rejected.", "It was cancelled."]
+    await app.aio_close()

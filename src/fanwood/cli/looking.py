@@ -40,6 +40,9 @@ _FOR = {
     RunKind.EVENT: "waits for event", RunKind.MESSAGE: "waits for a message",
     RunKind.PROMISE: "waits for somebody to settle",
 }  # fmt: skip
+NAME, LONGEST = 60, 10_000
+"""Characters of a name that are shown, and at most looked at."""
+MINUTE = 60 * MICROSECONDS
 _TEXT = r'"((?:[^"\\]|\\.)*)'
 _NAMED = re.compile(rf'\{{"(?:key|name)":{_TEXT}(?:",?(?:"scope":{_TEXT})?)?')
 _CUT = re.compile(r"\\(u[0-9a-f]{0,3})?$", re.IGNORECASE)
@@ -107,22 +110,32 @@ def waits(run: RunRecord, now: int) -> str:
     return what if run.due_at is None else f"{what} until {text.clock_time(run.due_at, now)}"
 
 
-def waits_for(run: RunRecord, preview: str, now: int) -> str:
+def waits_for(run: RunRecord, preview: str, now: int, longest: int) -> str:
     """The same of one whose input begins so, and for what: `waits for event order:paid, scope 77, since 4 min`."""
     if run.kind is RunKind.SLEEP and run.due_at is not None:
         return f"{waits(run, now)} ({lasting(run.due_at - now)})"
-    name, scope = named(run, preview)
+    name, scope = named(run, preview, longest)
     if not name:
         return waits(run, now)
-    return f"{_FOR[run.kind]} {name}{scope and f', scope {scope}'}, since {lasting(now - run.created_at)}"
+    said = f"{_FOR[run.kind]} {name}{scope and f', scope {scope}'}, since {lasting(now - run.created_at)}"
+    if (until := run.until) is None:
+        return said
+    shown = text.clock_time(until, now)
+    return f"{said}, until {shown.rpartition(':')[0] if until - now > MINUTE else shown}"
 
 
-def named(run: RunRecord, preview: str) -> tuple[str, str]:
+def named(run: RunRecord, preview: str, longest: int = NAME) -> tuple[str, str]:
     """The name of a wait whose input begins so (an event's key, a promise's name), or how it begins, and its scope; "":
     it has none."""
     found = _NAMED.match(preview) if run.kind in _FOR else None
     name, scope = found.groups(default="") if found is not None else ("", "")
-    return text.clean(_read(name), 60), text.clean(_read(scope), 60)
+    return _short(_read(name), longest), _short(_read(scope), longest)
+
+
+def _short(name: str, longest: int) -> str:
+    """What is too long for a line, without its middle: how it ends tells as much as how it begins."""
+    line, tail = text.clean(name, LONGEST), longest // 3
+    return line if len(line) <= longest else f"{line[: longest - tail - 3].rstrip()}...{line[-tail:].lstrip()}"
 
 
 def _read(written: str) -> str:
@@ -180,7 +193,7 @@ def run_json(run: RunRecord, now: int) -> dict[str, Any]:
         "started_at": text.instant(run.started_at),
         "finished_at": text.instant(run.finished_at),
         "waits": waits_named(run.waits),
-        "due_at": text.instant(run.due_at),
+        "due_at": text.instant(run.until),
         "seconds": None if elapsed is None else elapsed / MICROSECONDS,
         "busy_seconds": run.busy / MICROSECONDS,
         "error": error_json(run.error),

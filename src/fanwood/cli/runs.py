@@ -147,7 +147,7 @@ def _print_facts(shown: _Shown) -> None:
         ("finished", text.local_time(record.finished_at)),
         ("took", _took(record, now)),
         ("busy", text.took(record.busy) if record.busy else ""),
-        ("due", text.local_time(record.due_at)),
+        ("due", text.local_time(record.until)),
         ("deadline", text.local_time(record.deadline)),
     ]
     for name, value in facts:

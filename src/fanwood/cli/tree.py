@@ -99,7 +99,9 @@ def _node_cells(node: Node, picture: Picture, ids: bool) -> list[Cell]:
     if duration:
         cells.append((f"  {duration}", "dim"))
     if run.state is RunState.WAITING:
-        cells.append((f"  {'suspended' if node.is_suspended else looking.waits_for(run, node.preview, now)}", style))
+        longest = max(SHORTEST_NAME, min(looking.NAME, output.width() - 60))
+        what = "suspended" if node.is_suspended else looking.waits_for(run, node.preview, now, longest)
+        cells.append((f"  {what}", style))
     if run.life is not None and (said := mark(run)):
         cells.append((f"  {said}", "dim"))
     if (pause := picture.pauses.get(run.id)) is not None:
@@ -177,6 +179,7 @@ def _print_plain(picture: Picture) -> None:
         run = item.run
         error = looking.reason(run.error) if run.state in (RunState.FAILED, RunState.CANCELLED) else ""
         name = f"{indent}{text.clean(run.task)}{' ' + text.clean(run.child_key) if run.child_key else ''}"
+        name += _of_wait(item)
         if item.kin is not None:
             name += f" ({looking.kin(item.kin)})"
         if (pause := picture.pauses.get(run.id)) is not None:
@@ -184,13 +187,19 @@ def _print_plain(picture: Picture) -> None:
         if run.life is not None and (said := mark(run)):
             name += f" ({said})"
         duration = text.took(looking.ended_at(run, picture.now))
-        due = text.local_time(run.due_at)
+        due = text.local_time(run.until)
         shown = (name, run.state.name, duration, totals(item.counts), id_text(run.id), error, due)
         click.echo("\t".join(field or "-" for field in shown))
     _print_end(picture)
 
 
 # --- for programs ----------------------------------------------------------------------------------------------------
+
+
+def _of_wait(node: Node) -> str:
+    """` order:paid (scope 77)`: for what it is, of a wait."""
+    name, scope = looking.named(node.run, node.preview)
+    return f" {name}" * bool(name) + f" (scope {scope})" * bool(scope)
 
 
 def _json(picture: Picture) -> dict[str, Any]:

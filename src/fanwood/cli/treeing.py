@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from fanwood.cli.burnt import Burnt, burnt
 from fanwood.clock import SystemClock
 from fanwood.lens.book import Lenses
-from fanwood.lens.briefs import kin_of, suspended_of
+from fanwood.lens.briefs import kin_of, previews_of, suspended_of
 from fanwood.model.states import RunState
 
 if TYPE_CHECKING:
@@ -22,8 +22,6 @@ FAMILY = 20
 """More siblings of one name than this are one line."""
 EXAMPLES = 3
 """So many of a group's failed runs are shown."""
-PREVIEW = 200
-"""Characters of an input that are looked at."""
 PAGE = 500
 LINES = 200
 """Without --depth or --all, no further level is opened that would make more lines than this."""
@@ -121,9 +119,9 @@ async def _preview(store: Store, root: Node) -> None:
     nodes = [item for _, item in walk(root) if isinstance(item, Node)]
     for start in range(0, len(nodes), PAGE):
         page = nodes[start : start + PAGE]
-        for node, preview in zip(page, await store.previews([node.run.id for node in page], PREVIEW), strict=True):
-            node.preview = preview
         runs = [node.run for node in page]
+        for node, preview in zip(page, await previews_of(store, runs), strict=True):
+            node.preview = preview
         unloaded, kin = await suspended_of(store, runs), await kin_of(store, runs)
         for node in page:
             node.is_suspended, node.kin = node.run.id in unloaded, kin.get(node.run.id)

@@ -11,16 +11,19 @@ from fanwood.ids import id_text
 from fanwood.lens.errors import brief
 from fanwood.lens.views import Counts, KinView, MadeView, RunBrief
 from fanwood.model.forks import fork_of
-from fanwood.model.states import FIRST_WAIT, RunState, waits_named
+from fanwood.model.states import FIRST_WAIT, RunKind, RunState, waits_named
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Mapping, Sequence
 
     from fanwood.model.records import RunRecord
     from fanwood.store.store import Store
 
 PREVIEW = 200
 """Characters of an input that are shown."""
+NAMED, NAMES, ENDS = (RunKind.EVENT, RunKind.MESSAGE, RunKind.PROMISE), 6_200, (',"match":', ',"schema":')
+"""What has a name, and perhaps a scope; so many characters these take at most; and what follows on them, which no name
+contains."""
 
 
 def run_brief(
@@ -49,7 +52,7 @@ def run_brief(
         worker=worker,
         started_at=run.started_at,
         finished_at=run.finished_at,
-        due_at=run.due_at,
+        due_at=run.until,
         waits=waits_named(run.waits),
         deadline=run.deadline,
         busy=run.busy,
@@ -99,11 +102,20 @@ async def kin_of(store: Store, runs: Iterable[RunRecord]) -> dict[bytes, KinView
     return {one.run_id: KinView(one.bond, id_text(one.other), one.task, one.state.name.lower()) for one in found}
 
 
+async def previews_of(store: Store, runs: Sequence[RunRecord]) -> list[str]:
+    """How their inputs begin; those of waits so far that the longest name, and scope, stand there whole."""
+    found = await store.previews([run.id for run in runs], PREVIEW)
+    cut = [n for n, run in enumerate(runs) if run.kind in NAMED and not any(end in found[n] for end in ENDS)]
+    for n, whole in zip(cut, await store.previews([runs[n].id for n in cut], NAMES) if cut else (), strict=True):
+        found[n] = whole
+    return found
+
+
 async def named_briefs(store: Store, runs: list[RunRecord], *, preview: bool = True) -> tuple[RunBrief, ...]:
     """Runs, with the names of their workers and the beginnings of their inputs."""
     names, unloaded = await names_of(store, runs), await suspended_of(store, runs)
     kin = await kin_of(store, runs)
-    previews = await store.previews([run.id for run in runs], PREVIEW) if preview and runs else [""] * len(runs)
+    previews = await previews_of(store, runs) if preview and runs else [""] * len(runs)
     return tuple(
         run_brief(
             run,

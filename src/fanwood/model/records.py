@@ -43,6 +43,13 @@ class RunRecord(msgspec.Struct, frozen=True):
     busy: int = 0  # microseconds with a slot, over all attempts that reported
     life: str | None = None  # of a run that has started over (model/lives.py)
     waits: int | None = None  # WAITING: for what (`Waits`)
+    expires_at: int | None = None  # of a wait: then it is given up
+
+    @property
+    def until(self) -> int | None:
+        """When something happens to one that is WAITING by the clock: it sleeps, or is held back, until then; or it is
+        a wait, and is given up."""
+        return self.expires_at if self.due_at is None and self.state is RunState.WAITING else self.due_at
 
     @property
     def is_begun_again(self) -> bool:

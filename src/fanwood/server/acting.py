@@ -12,6 +12,7 @@ from fanwood.errors import RunNotFoundError, UsageError, WaitTimeoutError
 from fanwood.ids import id_bytes, id_text
 from fanwood.lens.briefs import run_brief
 from fanwood.model.actions import SPACE
+from fanwood.model.states import RunKind
 from fanwood.sdk.declaring.options import metadata_json
 from fanwood.server import previews
 from fanwood.server.answers import Acted, Preview, Started
@@ -172,6 +173,20 @@ async def reprioritize(call: Call) -> Acted:
     return await _one(call, "reprioritize", call.body.priority)
 
 
+async def wake(call: Call) -> Acted:
+    """End a sleep now: what sleeps goes on."""
+    record = await _run(call)
+    if record.kind is not RunKind.SLEEP:
+        raise Refusal(
+            409, "wrong_state", "That is no sleep", "Only sleeps, which are children of what sleeps, are woken."
+        )
+
+    async def act(deeds: Deeds) -> bool:
+        return await deeds.ask(lambda store: store.wake(record.id), changes=True)
+
+    return await _acted(call, record, done=await call.site.hands.do(act))
+
+
 async def patch(call: Call) -> Acted:
     """Give a run its output by hand. A line in its log keeps who did it, and what was there before."""
     body: PatchBody = call.body
@@ -212,11 +227,17 @@ async def _one(call: Call, action: Action, priority: int | None = None) -> Acted
             return ref.id, None
 
     action_id, tally = await call.site.hands.do(act)
+    return await _acted(
+        call, record, done=tally is not None and tally.done > 0, pending=tally is None, action=action_id
+    )
+
+
+async def _acted(call: Call, record: RunRecord, *, done: bool, pending: bool = False, action: str = "") -> Acted:
+    """What is to be seen of it at once."""
     now = await _read(call, record.id)
     await call.site.reader.ask(lambda _: _touched(call, record))
     call.site.live.hurry()
-    done = tally is not None and tally.done > 0
-    return Acted(id_, now.state.name.lower(), done, tally is None, action_id)
+    return Acted(id_text(record.id), now.state.name.lower(), done, pending, action)
 
 
 async def _touched(call: Call, before: RunRecord) -> None:
@@ -354,6 +375,7 @@ ROUTES = (
     Route("POST", f"{_RUN}/pause", Role.OPERATOR, pause, Acted, body=NoBody),
     Route("POST", f"{_RUN}/resume", Role.OPERATOR, resume, Acted, body=NoBody),
     Route("POST", f"{_RUN}/reprioritize", Role.OPERATOR, reprioritize, Acted, body=PriorityBody),
+    Route("POST", f"{_RUN}/wake", Role.OPERATOR, wake, Acted, body=NoBody),
     Route("POST", f"{_RUN}/patch", Role.OPERATOR, patch, Acted, body=PatchBody, largest=LARGEST),
     Route("POST", f"{API}/actions", Role.OPERATOR, act, Preview, body=ActionBody),
 )

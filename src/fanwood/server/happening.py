@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import msgspec
 
+from fanwood.errors import RunNotFoundError
 from fanwood.ids import id_text
 from fanwood.lens.views import View
 from fanwood.sdk.running.waiting import called
@@ -13,10 +14,13 @@ from fanwood.sdk.waits import events
 from fanwood.server.calls import API, Call, Route
 from fanwood.server.identity import Role
 from fanwood.server.masking import masked_json
+from fanwood.server.problems import Refusal
 from fanwood.server.queries import Query, Text
 from fanwood.store.outside import EventFilter
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from fanwood.model.matching import Event
     from fanwood.server.deeds import Deeds
     from fanwood.store.store import Store
@@ -48,6 +52,12 @@ class EventBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     metadata: dict[str, Any] | None = None
 
 
+class EventsBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Events, in this order: all of them, or none."""
+
+    events: Annotated[list[EventBody], msgspec.Meta(min_length=1, max_length=1000)]
+
+
 class EventsQuery(Query, frozen=True):
     """Which events. `after`: the id of one; those before it."""
 
@@ -60,14 +70,24 @@ class EventsQuery(Query, frozen=True):
 async def push(call: Call) -> EventView:
     """Push an event: runs that wait for it go on."""
     body: EventBody = call.body
-    given = events.PushEvent(body.key, body.payload, body.id, body.scope, body.metadata)
+    return (await _pushed(call, [body]))[0]
 
-    async def act(deeds: Deeds) -> Event:
+
+async def bulk_push(call: Call) -> list[EventView]:
+    """Push up to 1,000 events: all of them, or none."""
+    body: EventsBody = call.body
+    return await _pushed(call, body.events)
+
+
+async def _pushed(call: Call, bodies: Sequence[EventBody]) -> list[EventView]:
+    given = [events.PushEvent(body.key, body.payload, body.id, body.scope, body.metadata) for body in bodies]
+
+    async def act(deeds: Deeds) -> list[Event]:
         app = deeds.app
-        event = events.kept_event(given, app.settings, id_text(app.ids.new_id()))
-        return (await called(app.engine().call(lambda store: events.push(store, [event]), changes=True)))[0]
+        kept = [events.kept_event(each, app.settings, id_text(app.ids.new_id())) for each in given]
+        return await called(app.engine().call(lambda store: events.push(store, kept), changes=True))
 
-    return _view(call, await call.site.hands.do(act))
+    return [_view(call, event) for event in await call.site.hands.do(act)]
 
 
 async def listed(call: Call) -> list[EventView]:
@@ -99,7 +119,10 @@ async def one(call: Call) -> EventView:
 
 
 async def _found(call: Call, event_id: str) -> Event:
-    return await call.site.reader.ask(lambda store: events.found(store, event_id))
+    try:
+        return await call.site.reader.ask(lambda store: events.found(store, event_id))
+    except RunNotFoundError:  # they belong to no namespace: nothing is told by this
+        raise Refusal(404, "event_not_found", "There is no such event, or it was too old to be kept") from None
 
 
 def _view(call: Call, event: Event) -> EventView:
@@ -121,6 +144,17 @@ ROUTES = (
     Route(
         "POST", f"{API}/events", Role.OPERATOR, push, EventView, body=EventBody, largest=LARGEST, status=201, whole=True
     ),
+    Route(
+        "POST",
+        f"{API}/events/bulk",
+        Role.OPERATOR,
+        bulk_push,
+        list[EventView],
+        body=EventsBody,
+        largest=LARGEST,
+        status=201,
+        whole=True,
+    ),
     Route("GET", f"{API}/events", Role.VIEWER, listed, list[EventView], EventsQuery, whole=True),
-    Route("GET", f"{API}/events/{{id}}", Role.VIEWER, one, EventView, whole=True),
+    Route("GET", f"{API}/events/{{id:path}}", Role.VIEWER, one, EventView, whole=True),
 )

@@ -27,13 +27,16 @@ LARGEST = 16 * 1024 * 1024
 
 
 class PromiseView(View, frozen=True):
-    """What is promised. `schema`: of its value, if there is one."""
+    """What is promised. `schema`: of its value, if there is one. `expires_at`: then it is given up. `ended`: how,
+    in words."""
 
     name: str
     state: str
     created_at: int
     schema: Any = None
     token: str = ""  # for who needs none
+    expires_at: int | None = None
+    ended: str = ""
 
 
 class SettledView(View, frozen=True):
@@ -73,7 +76,8 @@ async def promise_of_run(call: Call) -> PromiseView:
 
 def _view(record: RunRecord, token: str = "") -> PromiseView:
     name, schema = promises.about(record)
-    return PromiseView(name, record.state.name.lower(), record.created_at, schema, token)
+    ended = promises.ended(record)
+    return PromiseView(name, record.state.name.lower(), record.created_at, schema, token, record.until, ended)
 
 
 async def resolve(call: Call) -> SettledView:

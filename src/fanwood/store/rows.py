@@ -18,7 +18,7 @@ from fanwood.model.records import (
     TreeRun,
     Walk,
 )
-from fanwood.model.states import FIRST_TERMINAL, RunKind, RunState
+from fanwood.model.states import FIRST_TERMINAL, FIRST_WAIT, RunKind, RunState
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from fanwood.model.commands import TaskInfo
     from fanwood.store.store import Place
 
-_STATE, _KIND = 9, 21  # columns of a run's row
+_STATE, _KIND, _EXPIRES = 9, 21, 25  # columns of a run's row
 _AUDITED, _FLAGS, _ABOVE = 8, 31, 36  # ... of an audit's: the state; what is true of it; its parent
 _KINDS: dict[int, RunKind] = {int(kind): kind for kind in RunKind}
 
@@ -36,6 +36,8 @@ def record(row: Iterable[Any]) -> RunRecord:
     values = list(row)
     values[_STATE] = RunState(values[_STATE])
     values[_KIND] = _KINDS.get(values[_KIND], RunKind.TASK)  # a newer program may know others
+    if values[_KIND] < FIRST_WAIT:
+        values[_EXPIRES] = None
     return RunRecord(*values)
 
 

@@ -233,7 +233,7 @@ def run_info(
         started_at=None if record.started_at is None else moment(record.started_at),
         finished_at=None if record.finished_at is None else moment(record.finished_at),
         waits=waits_named(record.waits),
-        due_at=None if record.due_at is None else moment(record.due_at),
+        due_at=None if record.until is None else moment(record.until),
         busy_seconds=record.busy / MICROSECONDS,
         started_over=0 if (life := life_of(record.life)) is None else life.number,
         budget=limit_infos(balances),

@@ -384,6 +384,14 @@ def _judged(promise: RunRecord, settled: Settled, output: str | None, error: str
     raise PromiseSettledError(f"The promise {about(promise)[0]} {how_ended(settled)}", settled.state)
 
 
+def ended(promise: RunRecord) -> str:
+    """In words, for who is shown no value; "": it waits."""
+    if promise.state is RunState.FAILED:
+        how = {REJECTED: "was rejected", TimeoutError.__name__: "was not settled in time"}
+        return f"It {how.get(decode_failure(promise.error).type, 'has failed')}."
+    return {RunState.COMPLETED: "It is settled.", RunState.CANCELLED: "It was cancelled."}.get(promise.state, "")
+
+
 def how_ended(settled: Settled) -> str:
     """In words."""
     if settled.state is RunState.COMPLETED:

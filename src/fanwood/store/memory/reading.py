@@ -51,7 +51,7 @@ def _columns(run: Run, *, whole: bool) -> tuple[Any, ...]:
         run.id, run.parent_id, run.root_id, run.depth, run.task, run.child_key, run.input if whole else None,
         run.metadata, run.priority, run.state, run.attempt, run.retry_count, run.deaths, run.worker_id, run.deadline,
         run.created_at, run.started_at, run.finished_at, run.due_at, run.output if whole else None, run.error,
-        run.kind, run.busy, run.life, run.waits,
+        run.kind, run.busy, run.life, run.waits, run.expires_at,
     )  # fmt: skip
 
 

@@ -6,6 +6,7 @@
 -- Roots.
 select id, parent_id, root_id, depth, task, child_key, null as input, metadata, priority, state, attempt, retry_count,
        deaths, worker_id, deadline, created_at, started_at, finished_at, due_at, null as output, error, kind, busy, life, waits,
+       expires_at,
        (:task is null or task = :task) and (:prefix is null or (task >= :prefix and task < :prefix_end))
        and (:state is null or state = :state)
        and (:metadata = '{}' or metadata is not null and fw_has_metadata(metadata, :metadata::jsonb)) as passes
@@ -65,6 +66,7 @@ found (root) as (
 )
 select id, parent_id, root_id, depth, task, child_key, null as input, metadata, priority, state, attempt, retry_count,
        deaths, worker_id, deadline, created_at, started_at, finished_at, due_at, null as output, error, kind, busy, life, waits,
+       expires_at,
        (:task is null or task = :task) and (:prefix is null or (task >= :prefix and task < :prefix_end))
        and (:state is null or state = :state)
        and (:metadata = '{}' or metadata is not null and fw_has_metadata(metadata, :metadata::jsonb)) as passes
@@ -75,6 +77,7 @@ order by r.id desc;
 -- Roots in one state, which is neither QUEUED nor COMPLETED.
 select id, parent_id, root_id, depth, task, child_key, null as input, metadata, priority, state, attempt, retry_count,
        deaths, worker_id, deadline, created_at, started_at, finished_at, due_at, null as output, error, kind, busy, life, waits,
+       expires_at,
        (:task is null or task = :task) and (:prefix is null or (task >= :prefix and task < :prefix_end))
        and (:state is null or state = :state)
        and (:metadata = '{}' or metadata is not null and fw_has_metadata(metadata, :metadata::jsonb)) as passes
@@ -87,6 +90,7 @@ limit :walk;
 -- All runs. (Ids begin with the time of their making.)
 select id, parent_id, root_id, depth, task, child_key, null as input, metadata, priority, state, attempt, retry_count,
        deaths, worker_id, deadline, created_at, started_at, finished_at, due_at, null as output, error, kind, busy, life, waits,
+       expires_at,
        (:task is null or task = :task) and (:prefix is null or (task >= :prefix and task < :prefix_end))
        and (:state is null or state = :state)
        and (:metadata = '{}' or metadata is not null and fw_has_metadata(metadata, :metadata::jsonb)) as passes
@@ -99,6 +103,7 @@ limit :walk;
 -- All that failed, in the order of their ends.
 select id, parent_id, root_id, depth, task, child_key, null as input, metadata, priority, state, attempt, retry_count,
        deaths, worker_id, deadline, created_at, started_at, finished_at, due_at, null as output, error, kind, busy, life, waits,
+       expires_at,
        (:task is null or task = :task) and (:prefix is null or (task >= :prefix and task < :prefix_end))
        and (:state is null or state = :state)
        and (:metadata = '{}' or metadata is not null and fw_has_metadata(metadata, :metadata::jsonb)) as passes
@@ -118,6 +123,7 @@ limit :limit;
 -- ... and those of them that the rest of the filter lets through.
 select id, parent_id, root_id, depth, task, child_key, null as input, metadata, priority, state, attempt, retry_count,
        deaths, worker_id, deadline, created_at, started_at, finished_at, due_at, null as output, error, kind, busy, life, waits,
+       expires_at,
        (:task is null or task = :task) and (:prefix is null or (task >= :prefix and task < :prefix_end))
        and (:state is null or state = :state)
        and (:metadata = '{}' or metadata is not null and fw_has_metadata(metadata, :metadata::jsonb)) as passes

@@ -132,7 +132,8 @@ with recursive given (n, id) as (
 )
 select r.id, r.parent_id, r.root_id, r.depth, r.task, r.child_key, null as input, r.metadata, r.priority, r.state,
        r.attempt, r.retry_count, r.deaths, r.worker_id, r.deadline, r.created_at, r.started_at, r.finished_at, r.due_at,
-       null as output, substr(r.error, 1, 2000) as error, r.kind, r.busy, r.life
+       null as output, substr(r.error, 1, 2000) as error, r.kind, r.busy, r.life, r.waits,
+       r.expires_at
 from given g cross join run r
 where r.id = g.id;
 
@@ -179,7 +180,8 @@ order by t.task, t.worker_id limit :limit;
 -- Some of one family, by id, without what they were given and gave.
 select r.id, r.parent_id, r.root_id, r.depth, r.task, r.child_key, null as input, r.metadata, r.priority, r.state,
        r.attempt, r.retry_count, r.deaths, r.worker_id, r.deadline, r.created_at, r.started_at, r.finished_at, r.due_at,
-       null as output, substr(r.error, 1, 2000) as error, r.kind, r.busy, r.life
+       null as output, substr(r.error, 1, 2000) as error, r.kind, r.busy, r.life, r.waits,
+       r.expires_at
 from run r /* indexed by run_tree */
 where r.root_id = :root and r.parent_id = :parent and r.id > :after and r.id <= :until
   and (:task is null or r.task = :task) and (:state is null or r.state = :state)
@@ -190,7 +192,8 @@ order by r.root_id, r.parent_id, r.id limit :limit;
 -- The siblings before one, the nearest first.
 select r.id, r.parent_id, r.root_id, r.depth, r.task, r.child_key, null as input, r.metadata, r.priority, r.state,
        r.attempt, r.retry_count, r.deaths, r.worker_id, r.deadline, r.created_at, r.started_at, r.finished_at, r.due_at,
-       null as output, substr(r.error, 1, 2000) as error, r.kind, r.busy, r.life
+       null as output, substr(r.error, 1, 2000) as error, r.kind, r.busy, r.life, r.waits,
+       r.expires_at
 from run r /* indexed by run_tree */
 where r.root_id = :root and r.parent_id = :parent and r.id < :id
   /* in postgres: and (r.root_id, r.parent_id, r.id) < (:root, :parent, :id) */
@@ -205,7 +208,8 @@ with recursive above (n, id, parent_id) as (
 )
 select r.id, r.parent_id, r.root_id, r.depth, r.task, r.child_key, null as input, r.metadata, r.priority, r.state,
        r.attempt, r.retry_count, r.deaths, r.worker_id, r.deadline, r.created_at, r.started_at, r.finished_at, r.due_at,
-       null as output, substr(r.error, 1, 2000) as error, r.kind, r.busy, r.life
+       null as output, substr(r.error, 1, 2000) as error, r.kind, r.busy, r.life, r.waits,
+       r.expires_at
 from above a cross join run r
 where r.id = a.id and a.n > 0;
 
@@ -265,7 +269,7 @@ group by state, kind >= 10;
 -- A whole tree but for its root, by parent and id: a page of it.
 select id, parent_id, root_id, depth, task, child_key, null as input, metadata, priority, state, attempt, retry_count,
        deaths, worker_id, deadline, created_at, started_at, finished_at, due_at, null as output,
-       substr(error, 1, 2000) as error, kind, busy, waits
+       substr(error, 1, 2000) as error, kind, busy, life, waits, expires_at
 from run
 where root_id = :root and parent_id is not null and (parent_id, id) > (:parent, :id)
 order by root_id, parent_id, id limit :limit;

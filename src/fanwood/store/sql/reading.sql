@@ -60,7 +60,8 @@ order by b.run_id, b.unit;
 
 -- name: get_run
 select id, parent_id, root_id, depth, task, child_key, input, metadata, priority, state, attempt, retry_count, deaths,
-       worker_id, deadline, created_at, started_at, finished_at, due_at, output, error, kind, busy, life, waits
+       worker_id, deadline, created_at, started_at, finished_at, due_at, output, error, kind, busy, life, waits,
+       expires_at
 from run where id = :id;
 
 -- name: runs_from
@@ -84,7 +85,7 @@ select (select seq from log where run_id = :id and seq < :until order by run_id 
 select * from (
     select id, parent_id, root_id, depth, task, child_key, null as input, metadata, priority, state, attempt, retry_count,
            deaths, worker_id, deadline, created_at, started_at, finished_at, due_at, null as output, error, kind, busy, life,
-           waits, case when (:task is null or task = :task) and (:state is null or state = :state) then 1 else 0 end as fits,
+           waits, expires_at, case when (:task is null or task = :task) and (:state is null or state = :state) then 1 else 0 end as fits,
            row_number() over (order by root_id, parent_id, id) as number
     from run /* indexed by run_tree */
     where root_id = (select root_id from run where id = :parent) and parent_id = :parent and id > :after
@@ -98,7 +99,7 @@ where fits = 1 or number = :most;
 select * from (
     select id, parent_id, root_id, depth, task, child_key, null as input, metadata, priority, state, attempt, retry_count,
            deaths, worker_id, deadline, created_at, started_at, finished_at, due_at, null as output, error, kind, busy, life,
-           waits, case when parent_id = :parent and (:task is null or task = :task) then 1 else 0 end as fits,
+           waits, expires_at, case when parent_id = :parent and (:task is null or task = :task) then 1 else 0 end as fits,
            row_number() over (order by root_id, id) as number
     from run /* indexed by run_failed */
     where root_id = (select root_id from run where id = :parent) and state = 9 and id > :after

@@ -5,6 +5,7 @@
 -- Roots.
 select id, parent_id, root_id, depth, task, child_key, null as input, metadata, priority, state, attempt, retry_count, deaths,
        worker_id, deadline, created_at, started_at, finished_at, due_at, null as output, error, kind, busy, life, waits,
+       expires_at,
        (:task is null or task = :task) and (:prefix is null or (task >= :prefix and task < :prefix_end))
        and (:state is null or state = :state) and not exists (
            select 1 from json_each(:metadata) w where not exists (
@@ -67,6 +68,7 @@ found (root) as (
 )
 select id, parent_id, root_id, depth, task, child_key, null as input, metadata, priority, state, attempt, retry_count, deaths,
        worker_id, deadline, created_at, started_at, finished_at, due_at, null as output, error, kind, busy, life, waits,
+       expires_at,
        (:task is null or task = :task) and (:prefix is null or (task >= :prefix and task < :prefix_end))
        and (:state is null or state = :state) and not exists (
            select 1 from json_each(:metadata) w where not exists (
@@ -80,6 +82,7 @@ order by r.id desc;
 -- Roots in one state, which is neither QUEUED nor COMPLETED.
 select id, parent_id, root_id, depth, task, child_key, null as input, metadata, priority, state, attempt, retry_count, deaths,
        worker_id, deadline, created_at, started_at, finished_at, due_at, null as output, error, kind, busy, life, waits,
+       expires_at,
        (:task is null or task = :task) and (:prefix is null or (task >= :prefix and task < :prefix_end))
        and (:state is null or state = :state) and not exists (
            select 1 from json_each(:metadata) w where not exists (
@@ -95,6 +98,7 @@ limit +:walk;
 -- All runs. (Ids begin with the time of their making.)
 select id, parent_id, root_id, depth, task, child_key, null as input, metadata, priority, state, attempt, retry_count, deaths,
        worker_id, deadline, created_at, started_at, finished_at, due_at, null as output, error, kind, busy, life, waits,
+       expires_at,
        (:task is null or task = :task) and (:prefix is null or (task >= :prefix and task < :prefix_end))
        and (:state is null or state = :state) and not exists (
            select 1 from json_each(:metadata) w where not exists (
@@ -110,6 +114,7 @@ limit +:walk;
 -- All that failed, in the order of their ends.
 select id, parent_id, root_id, depth, task, child_key, null as input, metadata, priority, state, attempt, retry_count, deaths,
        worker_id, deadline, created_at, started_at, finished_at, due_at, null as output, error, kind, busy, life, waits,
+       expires_at,
        (:task is null or task = :task) and (:prefix is null or (task >= :prefix and task < :prefix_end))
        and (:state is null or state = :state) and not exists (
            select 1 from json_each(:metadata) w where not exists (

@@ -13,6 +13,8 @@ const FORMS = {
   date: [/^\d{4}-\d\d-\d\d$/, "2026-01-31"],
   time: [/^\d\d:\d\d/, "09:30:00"],
   "date-time": [/^\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d/, "2026-01-31T09:30:00Z"],
+  duration: [/./, "PT1H30M"],
+  decimal: [/./, "0.25"],
   uuid: [/^[\da-f]{8}-?([\da-f]{4}-?){3}[\da-f]{12}$/i, "123e4567-e89b-12d3-a456-426614174000"],
 };
 const JSON_NUMBER = /^-?(0|[1-9]\d*)(\.\d+)?([eE][+-]?\d+)?$/;
@@ -47,7 +49,7 @@ function resolved(schema, root, depth = 0) {
 /** What a value looks like, to begin with. @param {any} schema @param {any} root @param {number} [depth] @returns {any} */
 function sketched(schema, root, depth = 0) {
   const each = resolved(schema, root);
-  if (each.default !== undefined) return each.default;
+  if (each.default !== undefined && each.default !== null) return each.default;
   if (Array.isArray(each.enum)) return each.enum[0];
   if ("const" in each) return each.const;
   if (each.some) return sketched(each.some[0], root, depth + 1);
@@ -75,8 +77,9 @@ function about(each, type, required) {
   return `${parts.filter(Boolean).join(", ")}${each.description ? `. ${said(each.description, "")}` : ""}`;
 }
 
-/** @param {string} name @param {any} each @param {any} root @param {boolean} required @returns {Field} */
-function field(name, each, root, required) {
+/** @param {string} name @param {any} given @param {any} root @param {boolean} required @returns {Field} */
+function field(name, given, root, required) {
+  const each = resolved(given, root);
   const listed = Array.isArray(each.enum) ? each.enum : "const" in each ? [each.const] : null;
   const simple = each.some ? undefined : KINDS[String(each.type)];
   // A box that is not ticked says no; where saying nothing is something else, there are three answers.
@@ -87,7 +90,7 @@ function field(name, each, root, required) {
   const isNull = Boolean(each.isNull || values?.includes(null) || each.type === "null");
   return {
     name,
-    label: said(each.title, name || "(no name)"),
+    label: said(given?.title, name || "(no name)"), // and not that of a type, which several fields may have
     type,
     required,
     isNull,
@@ -105,7 +108,13 @@ export function fields(schema) {
   const whole = resolved(schema, schema);
   if (!isObject(whole.properties) || !Object.keys(whole.properties).length) return null;
   const required = Array.isArray(whole.required) ? whole.required : [];
-  return Object.entries(whole.properties).map(([name, given]) => field(name, resolved(given, schema), schema, required.includes(name)));
+  return Object.entries(whole.properties).map(([name, given]) => field(name, given, schema, required.includes(name)));
+}
+
+/** What is told of a value as a whole: its description; and whether it may be null. @param {any} schema @returns {{about: string, isNull: boolean}} */
+export function whole(schema) {
+  const { description, isNull = false } = resolved(schema, schema);
+  return { about: said(description, ""), isNull };
 }
 
 /** What a field's text means, as JSON. @param {Field} field @param {string | boolean} given @returns {string | undefined} undefined: left out */

@@ -19,16 +19,19 @@ export const ENDED = /** @type {State[]} */ (["completed", "failed", "cancelled"
 
 /** Sleeps, events and recorded steps stand among runs, and are none: their names begin so. @param {string} task */
 export const isWait = (task) => task.startsWith("~");
-/** What a wait is for: a promise's name, an event's key. @param {{task: string, preview?: string}} run */
-export function waitsFor({ task, preview = "" }) {
-  if (!isWait(task)) return "";
-  const found = /"(?:name|key)":("(?:[^"\\]|\\.)*")/.exec(preview);
+/** What a wait is for: a promise's name, an event's key; and its scope. @param {{task: string, preview?: string}} run @returns {string[]} */
+function told({ task, preview = "" }) {
+  const found = isWait(task) ? /^\{"(?:name|key)":("(?:[^"\\]|\\.)*")(?:,"scope":("(?:[^"\\]|\\.)*"))?/.exec(preview) : null;
   try {
-    return found ? String(JSON.parse(found[1])) : "";
+    return (found ?? []).slice(1).map((text) => (text ? String(JSON.parse(text)) : ""));
   } catch {
-    return "";
+    return [];
   }
 }
+/** @param {{task: string, preview?: string}} run */
+export const waitsFor = (run) => told(run)[0] ?? "";
+/** @param {{task: string, preview?: string}} run */
+export const scopeOf = (run) => told(run)[1] ?? "";
 
 /** Something went wrong, and it was begun once more; of one that was suspended, or handed back, nobody need know.
  * @param {{attempt: number, retries?: number, deaths?: number}} run */

@@ -8,7 +8,7 @@ import { Page } from "../parts/shell.js";
 export function PromisePage() {
   const [token] = useState(() => new URLSearchParams(location.hash.slice(1)).get("promise") ?? "");
   return html`<${Page} title="Promise">
-    <div class="page-head"><h1>Somebody waits for you</h1></div>
+    <div class="page-head"><h1>A promise</h1></div>
     ${token ? html`<${Settle} token=${token} />` : html`<${Empty} title="This link has no token"><p class="soft">It ends in <code>#promise=</code> and the token.</p><//>`}
   <//>`;
 }

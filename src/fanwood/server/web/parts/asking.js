@@ -17,6 +17,7 @@ export const VERBS = {
   retry_failures: { name: NAMES.retry_failures, text: "What failed below it as well, and what stands above that, also if it had completed. What completed is found as it was.", done: "Runs again" },
   pause: { name: NAMES.pause, text: "Nothing of it, and of what is below it, begins any more until it is resumed. What executes goes on.", done: "Paused" },
   resume: { name: NAMES.resume, text: "What waits for that is queued again.", done: "Resumed" },
+  wake: { name: NAMES.wake, text: "It ends now, as if its time had come: what sleeps goes on.", done: "Woken" },
   reprioritize: { name: "Priority", text: "For it and all below it, also for what is spawned there later.", done: "Reprioritized" },
   fork: { name: "Fork", text: "A new run, with a tree of its own: it takes what this one had finished, and runs the rest.", done: "Forked" },
   patch: { name: "Patch a result", text: "It has completed then. One that has not ended ends with it, and all below it is cancelled.", done: "Patched" },

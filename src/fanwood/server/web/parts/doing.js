@@ -11,7 +11,7 @@ const Confirm = lazy(() => import("./asking.js"), "Confirm", { bare: true });
 const ConfirmAll = lazy(() => import("./asking.js"), "ConfirmAll", { bare: true });
 
 /** @type {Record<string, string>} */
-export const NAMES = { retry: "Retry", replay: "Replay", retry_failures: "Retry what failed", pause: "Pause", resume: "Resume", cancel: "Cancel" };
+export const NAMES = { retry: "Retry", replay: "Replay", retry_failures: "Retry what failed", pause: "Pause", resume: "Resume", wake: "Wake", cancel: "Cancel" };
 
 /** The buttons of a run. `paused`: what pauses it; null: nothing; undefined: it is no matter here. `more`: whatever else
  * can be done as well.
@@ -22,7 +22,8 @@ export function RunButtons({ run, failed = 0, paused, more = false, after }) {
   if (!may("operator")) return null;
   const verb = !hasEnded(run.state) ? "cancel" : failed ? "retry_failures" : run.state === "completed" ? "replay" : "retry";
   const hold = paused === undefined ? null : paused?.run_id === run.id ? "resume" : hasEnded(run.state) ? null : "pause";
-  return html`${hold && html`<button class="button" onClick=${() => ask(hold)}>${NAMES[hold]}</button>`}
+  const sleeps = run.kind === "sleep" && !hasEnded(run.state);
+  return html`${sleeps && html`<button class="button" onClick=${() => ask("wake")}>${NAMES.wake}</button>`}${hold && html`<button class="button" onClick=${() => ask(hold)}>${NAMES[hold]}</button>`}
     <button class="button" onClick=${() => ask(verb)}>${NAMES[verb]}</button>
     ${more && html`<button class="button" onClick=${() => ask("")}>More</button>`}
     ${asking === "" && html`<${Surgery} run=${run} onClose=${() => ask(null)} after=${after} />`}

@@ -1,10 +1,10 @@
 // Settling a promise: a form from its schema, for whoever has its token.
 
 import { post } from "../core/api.js";
-import { age, now, stamp } from "../core/format.js";
+import { age, now, stamp, when } from "../core/format.js";
 import { html, useMemo, useState } from "../core/html.js";
 import { useResource } from "../core/resource.js";
-import { fields, initial, placed, valueOf, written } from "../core/schema.js";
+import { fields, initial, placed, valueOf, whole, written } from "../core/schema.js";
 import { hasEnded } from "../core/states.js";
 import { Entry, toWrong } from "./entry.js";
 import { announce, Loading, Refused, tell } from "./feedback.js";
@@ -14,11 +14,14 @@ import { State } from "./state.js";
 export function Settle({ token, after }) {
   const path = `/promises/${encodeURIComponent(token)}`;
   const { data, error, reload } = useResource(path);
-  if (!data) return error ? html`<${Refused} error=${error} retry=${reload} />` : html`<${Loading} lines=${3} />`;
+  if (!data) return error ? html`<${error.code === "promise_token" ? Unknown : Refused} error=${error} retry=${reload} />` : html`<${Loading} lines=${3} />`;
   if (hasEnded(data.state))
-    return html`<div class="empty"><p class="empty-title">${data.name}</p><p><${State} state=${data.state} /></p><p class="soft">It is settled.</p></div>`;
+    return html`<div class="empty"><p class="empty-title">${data.name}</p><p><${State} state=${data.state} /></p><p class="soft">${data.ended || "It is settled."}</p></div>`;
   return html`<${Form} promise=${data} path=${path} after=${() => (reload(), after?.())} />`;
 }
+
+/** @param {{retry: () => void}} props */
+const Unknown = ({ retry }) => html`<div class="empty refused" role="alert"><p class="empty-title">That is no token of a promise here</p><p class="soft">The link is incomplete or of another server, or what waited was deleted.</p><p><button class="button" onClick=${retry}>Ask again</button></p></div>`;
 
 /** The same for who may see the run, and needs no token. @param {{id: string, after?: () => void}} props */
 export function SettleRun({ id, after }) {
@@ -77,8 +80,10 @@ function Form({ promise, path, after }) {
     return send("resolve", `{"value": ${text}}`, place);
   };
   const isYesNo = schema?.type === "boolean";
+  const all = whole(schema);
   return html`<form class="start settle" noValidate onSubmit=${submit} aria-label=${`Settle ${name}`}>
-    <div class="panel-head"><h2>${name}</h2><span class="quiet" title=${stamp(promise.created_at)}>waited for since ${age(now() - promise.created_at)}</span></div>
+    <div class="panel-head"><h2>${name}</h2><span class="quiet" title=${stamp(promise.created_at)}>waited for since ${age(now() - promise.created_at)}${promise.expires_at ? `, until ${when(promise.expires_at, now())}` : ""}</span></div>
+    ${isObject && all.about && html`<p class="soft">${all.about}</p>`}
     ${reason !== null
       ? html`<label class="field"><span>Why there will be no value</span><input value=${reason} onInput=${(event) => setReason(event.currentTarget.value)} /></label>`
       : isYesNo
@@ -93,6 +98,7 @@ function Form({ promise, path, after }) {
         : html`${isYesNo
               ? html`<button type="button" class="button primary" disabled=${busy} onClick=${() => send("resolve", { value: true })}>Yes</button><button type="button" class="button" disabled=${busy} onClick=${() => send("resolve", { value: false })}>No</button>`
               : html`<button class="button primary" disabled=${busy}>Settle it</button>`}
+            ${isObject && all.isNull && html`<button type="button" class="button" disabled=${busy} onClick=${() => send("resolve", { value: null })}>Settle with null</button>`}
             <span class="push"></span><button type="button" class="link-button soft" onClick=${() => setReason("")}>Reject</button>`}
     </div>
   </form>`;

@@ -5,7 +5,7 @@ import { age, count, now, took, when } from "../core/format.js";
 import { classes, html, useEffect, useMemo, useRef, useSignal, useState } from "../core/html.js";
 import { useKeys } from "../core/keys.js";
 import { go, href } from "../core/place.js";
-import { begunAgain, hasEnded, inWords, isWait, named, STATES, total, waitsFor } from "../core/states.js";
+import { begunAgain, hasEnded, inWords, isWait, named, scopeOf, STATES, total, waitsFor } from "../core/states.js";
 import { KinTag, MadeTag } from "./kin.js";
 import { Bar, State, Tally } from "./state.js";
 import { reveal, useWindow } from "./window.js";
@@ -143,7 +143,7 @@ function Line({ row, place, focused, branches, act, onFocus }) {
 
 const NAMES = {
   run: ({ run }) => html`<${State} state=${run.state} plain /><a class="task" tabindex="-1" title=${named(run.task)} href=${href(`/r/${run.id}`)}>${named(run.task)}</a>
-    ${run.key && html`<span class="soft cut">${run.key}</span>`}${waitsFor(run) && html`<span class="cut">${waitsFor(run)}</span>`}<${KinTag} kin=${run.kin} /><${MadeTag} made=${run.made} />${run.waits === "resume" && html`<span class="tag">paused</span>`}<span class="preview cut">${!waitsFor(run) && run.preview && run.preview !== "{}" && run.preview !== "null" ? run.preview : ""}</span>`,
+    ${run.key && html`<span class="soft cut">${run.key}</span>`}${waitsFor(run) && html`<span class="cut" title=${waitsFor(run)}>${waitsFor(run)}</span>`}${scopeOf(run) && html`<span class="soft cut">scope ${scopeOf(run)}</span>`}<${KinTag} kin=${run.kin} /><${MadeTag} made=${run.made} />${run.waits === "resume" && html`<span class="tag">paused</span>`}<span class="preview cut">${!waitsFor(run) && run.preview && run.preview !== "{}" && run.preview !== "null" ? run.preview : ""}</span>`,
   group: ({ family }) => html`<span class="times" title=${family.more ? "At least: the rest was not counted" : null}>× ${count(total(family.counts))}${family.more ? "+" : ""}</span><b class="task" title=${named(family.task)}>${named(family.task)}</b>${isWait(family.task) ? html`<span class="tag">waits and recorded steps</span>` : null}`,
   state: ({ state, count: n, more }) => html`<${State} state=${state} plain /><span>${count(n)}${more ? "+" : ""} ${STATES[state].word}</span>`,
   more: ({ count: n }) => html`<span class="linkish">Show 100 more</span>${n ? html`<span class="quiet">of ${count(n)}</span>` : null}`,
