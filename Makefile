@@ -68,16 +68,18 @@ chaos: $(READY) ## kill, freeze, cut off and crash, at full size: the better par
 
 # What has a short form in `make test`: the size is `scaled` (tests/chaos/scale.py), or one database is taken, or what is
 # `long` is left out (tests/beside/in_turn.py).
-BY_CHANCE := tests/chaos tests/postgres/test_races.py tests/postgres/test_gates.py tests/postgres/test_lost_answers.py \
-	tests/postgres/test_plans.py tests/postgres/test_surroundings.py tests/postgres/test_cluster.py \
-	tests/postgres/test_sessions.py tests/postgres/test_wakeups.py tests/beside tests/server \
+BY_CHANCE := tests/beside tests/benchmarks tests/browser tests/chaos tests/examples tests/faults tests/semantics tests/server \
+	tests/testing tests/typing tests/crashes/test_sweep.py \
+	tests/cli/test_check.py tests/cli/test_demo.py tests/cli/test_demo_runs.py tests/cli/test_help.py \
 	tests/conformance/test_against_oracle.py tests/conformance/test_differential.py tests/conformance/test_lens.py \
-	tests/unit/test_codec.py tests/unit/test_travelling.py tests/semantics tests/browser/test_hostile.py \
-	tests/browser/test_large.py tests/browser/test_accessible.py tests/browser/test_extremes.py tests/browser/test_lost.py \
-	tests/browser/test_forms.py tests/postgres/test_standby.py tests/postgres/test_tidying.py \
-	tests/benchmarks tests/crashes/test_sweep.py tests/faults tests/typing tests/testing/test_plugin.py \
+	tests/postgres/test_cluster.py tests/postgres/test_connections.py tests/postgres/test_doctor.py \
+	tests/postgres/test_gates.py tests/postgres/test_lost_answers.py tests/postgres/test_plans.py \
+	tests/postgres/test_pooled.py tests/postgres/test_races.py tests/postgres/test_sessions.py \
+	tests/postgres/test_standby.py tests/postgres/test_surroundings.py tests/postgres/test_tidying.py \
+	tests/postgres/test_wakeups.py \
 	tests/simulation/test_simulation.py::test_a_day_of_twenty_workers \
-	tests/simulation/test_simulation.py::test_a_seed_says_everything
+	tests/simulation/test_simulation.py::test_a_seed_says_everything \
+	tests/unit/test_codec.py tests/unit/test_planned.py tests/unit/test_schemas.py tests/unit/test_travelling.py
 
 crashes: $(READY) ## kill processes at every point of every scenario: an hour; CRASHES_ARGS="--once --scenario cancel"
 	@$(BIN)/python -m tests.postgres.installation

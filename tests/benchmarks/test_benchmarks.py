@@ -194,6 +194,7 @@ def test_a_mistake_is_named(
     assert message in capsys.readouterr().err
 
 
+@pytest.mark.long
 def test_a_benchmark_that_fails_is_reported_and_the_others_go_on(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -264,6 +265,7 @@ def test_the_floor_completes_every_row(tmp_path: Path, shape: floor_sqlite.Shape
     assert floor_sqlite.seconds_for(shape, tmp_path / "floor.db", rows) > 0
 
 
+@pytest.mark.long
 def test_the_floor_of_postgres_completes_every_row(postgres_url: str) -> None:
     for shape in (floor_postgres.DURABLE, floor_postgres.BARE):
         for rows in ROWS:

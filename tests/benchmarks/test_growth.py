@@ -14,6 +14,7 @@ from fanwood.model.states import RunState
 LITTLE = 10 * STEP
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("store", ["sqlite", "postgres"])
 def test_every_verb_yields_its_figures(
     store: str,

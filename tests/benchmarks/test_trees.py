@@ -27,6 +27,7 @@ def settings(request: pytest.FixtureRequest) -> Settings:
     return Settings.load(database_url=request.getfixturevalue("postgres_url" if request.param == "postgres" else "url"))
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("shape", SMALL.values(), ids=SMALL)
 async def test_a_tree_is_as_its_shape_says(settings: Settings, shape: Shape) -> None:
     store = store_for(settings, SystemClock())

@@ -21,6 +21,7 @@ def test_no_module_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
     providers._get_local_constants()
 
 
+@pytest.mark.long
 def test_characters_are_those_that_are_found_by_trying(monkeypatch: pytest.MonkeyPatch) -> None:
     encodable = "".join(map(chr, range(sys.maxunicode + 1))).encode("utf-8", "ignore").decode("utf-8")
     monkeypatch.setattr(charmap, "intervals_from_codec", charmap.intervals_from_codec)

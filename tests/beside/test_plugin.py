@@ -23,6 +23,7 @@ plugin.COMMANDS = {{"nothing": (sys.executable, "-c", "pass"), "a program": (sys
 """
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(("program", "codes"), [("print('it fits')", {0}), ("exit('it does not fit')", {1, 2})])
 def test_what_it_says_counts(tmp_path: Path, program: str, codes: set[int]) -> None:
     (tmp_path / "conftest.py").write_text(PLUGIN.format(program=program))

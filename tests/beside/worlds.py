@@ -17,7 +17,7 @@ from pathlib import Path
 from tests.chaos.scale import scaled
 from tests.simulation import __main__ as simulation
 
-MANY, REPEATED = 2000, scaled(100, 20)
+MANY, REPEATED = 2000, scaled(100, 10)
 """All of them, and how many of those are looked at elsewhere: the first."""
 PROCESSES = 2
 WHEN_PARENT_ENDS = 1

@@ -25,6 +25,7 @@ async def test_nothing_hinders_anybody_on_any_page(opened: Open, site: Site, tre
     assert await _all(page, {name: path.format(**trees) for name, path in PAGES.items()}) == {}
 
 
+@pytest.mark.long
 async def test_nothing_hinders_anybody_where_there_is_nothing(opened: Open, empty_site: Site):
     """In the dark: what is there is there in the light as well, with something more."""
     page = await opened(empty_site, color_scheme="dark")

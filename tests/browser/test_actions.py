@@ -103,6 +103,7 @@ async def test_a_run_is_cancelled(opened: Open, serve: Serve, app: Fanwood, url:
     assert (await app.runs.aio_get(ref.id)).status is RunState.CANCELLED
 
 
+@pytest.mark.long
 async def test_surgery(opened: Open, serve: Serve, app: Fanwood, url: str):
     """Whatever else can be done to a run, from its page and its tree's; what is wrong is said, and not done."""
     forever, flaky = threading.Event(), Flaky(app)
@@ -156,6 +157,7 @@ async def test_surgery(opened: Open, serve: Serve, app: Fanwood, url: str):
     assert await tolerant.aio_result(60) == ["2"]
 
 
+@pytest.mark.long
 async def test_a_run_is_forked(opened: Open, serve: Serve, app: Fanwood, url: str):
     """With another input, after one that is none; both pages say so."""
 
@@ -188,6 +190,7 @@ async def test_a_run_is_forked(opened: Open, serve: Serve, app: Fanwood, url: st
     await expect(page.locator("dl.facts")).to_contain_text("Forks")
 
 
+@pytest.mark.long
 async def test_all_that_match_get_another_priority(opened: Open, serve: Serve, app: Fanwood, url: str):
     forever = threading.Event()
 
@@ -218,6 +221,7 @@ async def test_all_that_match_get_another_priority(opened: Open, serve: Serve, a
     assert (await app.runs.aio_get(ref.id)).priority == -4
 
 
+@pytest.mark.long
 async def test_a_run_that_failed_is_tried_again(opened: Open, serve: Serve, app: Fanwood, url: str):
     flaky = Flaky(app)
     ref = await flaky.task.aio_run_no_wait(7)
@@ -231,6 +235,7 @@ async def test_a_run_that_failed_is_tried_again(opened: Open, serve: Serve, app:
     assert await ref.aio_result() == 7
 
 
+@pytest.mark.long
 async def test_all_failures_of_a_kind_are_tried_again(opened: Open, serve: Serve, app: Fanwood, url: str):
     """With a preview of how many, and only when that is confirmed; and then it can be watched."""
     flaky = Flaky(app)

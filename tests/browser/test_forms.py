@@ -100,6 +100,7 @@ async def told(page: Page, label: str, what: str) -> None:
     await expect(page.get_by_label(label)).to_have_accessible_description(text)
 
 
+@pytest.mark.long
 async def test_what_is_typed_arrives_as_it_was_typed(opened: Open, serve: Serve, writer: Writer):
     page = await opened(serve(known(writer, odd=ODD)), "/tasks/odd")
     await page.get_by_label("size").fill(LARGE)

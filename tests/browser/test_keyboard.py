@@ -78,6 +78,7 @@ QUICKLY = """async () => {
 }"""
 
 
+@pytest.mark.long
 async def test_keys_that_come_before_the_next_frame(opened: Open, site: Site):
     """Each does what it says of the row where the one before it led."""
     page = await opened(site)
@@ -87,6 +88,7 @@ async def test_keys_that_come_before_the_next_frame(opened: Open, site: Site):
     await expect(page).to_have_url(re.compile(re.escape(second or "?") + "$"))
 
 
+@pytest.mark.long
 async def test_pages_and_search_are_reached_from_anywhere(opened: Open, site: Site, trees: dict[str, str]):
     page = await opened(site)
     await settled(page)
@@ -132,6 +134,7 @@ async def test_the_first_tab_leads_past_the_navigation(opened: Open, site: Site)
     await expect(page.locator("main")).to_be_focused()
 
 
+@pytest.mark.long
 async def test_who_types_on_at_once_types_into_the_search(opened: Open, site: Site, trees: dict[str, str]):
     """And not into the page behind it, where letters do things."""
     page = await opened(site, f"/t/{trees['ingest']}")

@@ -36,6 +36,7 @@ async def test_a_tree_grows_while_it_is_looked_at(opened: Open, serve: Serve, ap
     await expect(page.locator("h1 + .state")).to_contain_text("done")
 
 
+@pytest.mark.long
 async def test_the_list_of_trees_and_a_run_follow_as_well(opened: Open, serve: Serve, app: Fanwood, url: str):
     go_on = threading.Event()
 

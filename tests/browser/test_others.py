@@ -44,6 +44,7 @@ def shop(url: str) -> tuple[str, Fanwood]:
     return ref.id, app
 
 
+@pytest.mark.long
 async def test_a_tree_says_of_whom_its_runs_are_and_what_is_left(opened: Open, serve: Serve, tmp_path: Path) -> None:
     url = f"sqlite:///{tmp_path}/others.db"
     root, app = await asyncio.to_thread(shop, url)

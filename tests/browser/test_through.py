@@ -70,6 +70,7 @@ async def between(site: Site) -> AsyncIterator[tuple[Between, Site]]:
             await asyncio.gather(*(task for task in proxy.tasks if task is not None), return_exceptions=True)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("cuts", [True, False], ids=["cut", "held"])
 async def test_where_no_stream_comes_through_the_page_polls(
     opened: Open, site: Site, trees: dict[str, str], *, cuts: bool
@@ -88,6 +89,7 @@ async def test_where_no_stream_comes_through_the_page_polls(
         await page.close()
 
 
+@pytest.mark.long
 async def test_what_is_not_answered_is_said_and_asked_for_once(opened: Open, site: Site):
     async with between(site) as (proxy, seen):
         page = await opened(seen, "/actions")

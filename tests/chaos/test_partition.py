@@ -7,6 +7,8 @@ import random
 import time
 from pathlib import Path
 
+import pytest
+
 from tests.chaos.backends import Backend
 from tests.chaos.conftest import MakeFleet, Report
 from tests.chaos.fleet import Fleet
@@ -21,6 +23,7 @@ PATIENT = 4
 SLOTS = 10
 
 
+@pytest.mark.long
 def test_a_partition(
     postgres: Backend, make_fleet: MakeFleet, dice: random.Random, report: Report, tmp_path: Path
 ) -> None:

@@ -57,6 +57,7 @@ def test_connections_are_terminated(
     fleet.come_to_rest()
 
 
+@pytest.mark.long
 def test_the_server_crashes(
     crashing: Backend, fragile: Cluster, make_fleet: MakeFleet, dice: random.Random, report: Report
 ) -> None:

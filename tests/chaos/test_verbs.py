@@ -69,7 +69,7 @@ VERBS = sorted(Store.__abstractmethods__ - LIFE)
 FIELDS = {field.name for field in msgspec.structs.fields(Batch)}
 
 
-SHORT = {"sqlite": ("closed", "unknown", "value"), "postgres": ("away",)}
+SHORT = {"sqlite": ("unknown", "value"), "postgres": ("away",)}
 """What `make test` tries; `make chaos` all on both."""
 
 

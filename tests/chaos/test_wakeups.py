@@ -6,6 +6,8 @@ import json
 import random
 import time
 
+import pytest
+
 from tests.chaos.backends import Backend
 from tests.chaos.conftest import MakeFleet, Report
 from tests.chaos.scale import FULL, scaled
@@ -49,6 +51,7 @@ def test_an_idle_worker_takes_a_new_root(
         assert took[len(took) // 10] <= AT_ONCE
 
 
+@pytest.mark.long
 def test_without_notifications(postgres: Backend, make_fleet: MakeFleet, seed: int, report: Report) -> None:
     fleet = make_fleet(postgres, notify=False, slots=10)
     fleet.workers(1, "parent", "chain")

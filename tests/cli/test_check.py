@@ -19,6 +19,7 @@ import pytest
 from fanwood import Context, EvictionPolicy, Fanwood, RunState, with_context
 from fanwood.ids import id_bytes
 from fanwood.sdk.tasks import rehearsing
+from tests.chaos.scale import scaled
 from tests.faults.processes import until
 
 FLOW = """
@@ -457,7 +458,8 @@ def paced(app: Fanwood) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize(
-    "name", ["gathers_in_turn", "groups_in_turn", "first_completed", "pool", "threads", "timer", "keyed"]
+    "name",
+    ["gathers_in_turn", "pool", *scaled(["groups_in_turn", "first_completed", "threads", "timer", "keyed"], [])],
 )
 def test_unchanged_code_never_asks_for_something_else_however_its_branches_go_on(app: Fanwood, name: str) -> None:
     """Or it is said that it can't be followed: not what is wrong, as now this one is quicker, and now that one."""

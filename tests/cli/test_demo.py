@@ -50,6 +50,7 @@ def test_counts(program, folder: Path):
     }  # fmt: skip
 
 
+@pytest.mark.long
 def test_for_people_and_again_by_tree(program, invoke, folder: Path):
     result = program("demo", "things")
     assert result.returncode == 0

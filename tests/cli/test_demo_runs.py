@@ -45,6 +45,7 @@ def test_in_a_pipe_it_says_which_command_opens_the_tree(program, invoke):
     assert re.fullmatch(r"In a browser: fanwood ui [0-9a-f-]{36}", last)
 
 
+@pytest.mark.long
 def test_on_a_terminal_it_ends_with_a_link_that_opens_the_tree(here: Path):
     ours, theirs = pty.openpty()
     command = [sys.executable, "-m", "fanwood", "demo", "--runs", "10", "--processes", "1", "--ui"]

@@ -120,6 +120,7 @@ def model(agent, messages):
 """
 
 
+@pytest.mark.long
 def test_that_a_killed_agent_asks_for_nothing_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     """Whatever is recorded when it is killed, the next process does not ask the model for."""
     text, main = (ROOT / "examples" / "agents.py").read_text(), 'if __name__ == "__main__":'

@@ -65,6 +65,7 @@ def test_a_worker_that_is_started_later_finishes_the_tree(site: Site) -> None:
     site.check_tidy()
 
 
+@pytest.mark.long
 def test_workers_killed_again_and_again(site: Site) -> None:
     settings = {"slots": 8, "deaths_limit": 1000}  # what is killed here isn't the runs' fault
     site.client_settings = {"deaths_limit": 1000}  # a client reaps as well

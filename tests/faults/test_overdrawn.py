@@ -69,6 +69,7 @@ async def spend_all(url: str, run: bytes, number: int) -> None:
     await store.close()
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("backend", ["sqlite", "postgres"])
 def test_a_budget_is_never_overdrawn(backend: str, tmp_path: Path, request: pytest.FixtureRequest) -> None:
     url = f"sqlite:///{tmp_path}/b.db" if backend == "sqlite" else request.getfixturevalue("postgres_url")

@@ -56,7 +56,9 @@ def start(folder: Path, url: str, text: str) -> subprocess.Popen[str]:
     )  # fmt: skip
 
 
-@pytest.mark.parametrize(("store", "number"), [("sqlite", signal.SIGKILL), ("postgres", signal.SIGINT)])
+@pytest.mark.parametrize(
+    ("store", "number"), [("sqlite", signal.SIGKILL), pytest.param("postgres", signal.SIGINT, marks=pytest.mark.long)]
+)
 def test_all_processes_work_and_end_with_their_script(
     request: pytest.FixtureRequest, tmp_path: Path, store: str, number: signal.Signals
 ) -> None:

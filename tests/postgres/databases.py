@@ -101,7 +101,7 @@ class Databases:
         self._asking = ThreadPoolExecutor(1)  # with a loop of its own, since the caller's may be running
         self._runner = asyncio.Runner()
         self._main: Any = None  # a connection that stays
-        self._sessions = Sessions(cluster.port)
+        self._sessions = Sessions(cluster.port, cluster.folder)
         self._kept: dict[str, Any] = {}  # databases whose sessions are used again; in each a connection that stays
         self._free_kept: list[str] = []
 

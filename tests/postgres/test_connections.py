@@ -23,6 +23,7 @@ from tests.postgres.stores import address_of
 _OURS = "select application_name from pg_stat_activity where datname = $1 and application_name like 'fanwood:%'"
 
 
+@pytest.mark.long
 def test_a_busy_process_has_four_connections(
     postgres_cluster: Cluster, postgres_url: str, make_app: Callable[..., Fanwood]
 ):

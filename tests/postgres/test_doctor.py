@@ -86,6 +86,7 @@ def test_fsync_is_off(careless: Cluster):
     assert len(found["problems"]) == 2
 
 
+@pytest.mark.long
 def test_torn_pages_are_no_durability():
     """What is said to people and to programs is one thing."""
     with Cluster({"full_page_writes": False}) as cluster:

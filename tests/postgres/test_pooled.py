@@ -96,6 +96,7 @@ def test_two_ways_to_two_databases(
         postgres_cluster.drop_database(name)
 
 
+@pytest.mark.long
 def test_the_pooler_is_restarted(make: Callable[..., Fanwood], pgbouncer: Pgbouncer):
     worker = make(slots=4)
     gate = threading.Event()

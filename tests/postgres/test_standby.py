@@ -105,6 +105,7 @@ async def test_the_pages_on_a_standby(settings: Settings, standby: Standby):
         await client.app.close()
 
 
+@pytest.mark.long
 async def test_a_server_that_has_a_standby_only(settings: Settings, standby: Standby):
     """It shows, and says that nothing can be written there."""
     made = await grown(settings)

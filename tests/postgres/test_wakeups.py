@@ -265,6 +265,7 @@ def talkative() -> Iterator[Cluster]:
         yield cluster
 
 
+@pytest.mark.long
 def test_an_idle_worker_asks_little_however_many_children_it_waits_for(
     talkative: Cluster, make_app: Callable[..., Fanwood]
 ):

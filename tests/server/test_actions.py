@@ -172,6 +172,7 @@ async def test_cancel_ends_trees_and_delete_removes_them(settings: Settings, sto
     assert (await counts(store, kept.root)) == {RunState.QUEUED: 30, RunState.WAITING: 1}
 
 
+@pytest.mark.long
 async def test_ten_thousand(settings: Settings, store: Store):
     made = await make(settings, replace(wide(20_001, failed=10_000, running=0), state=RunState.COMPLETED))
     async with desk(settings) as server:

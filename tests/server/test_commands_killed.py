@@ -10,6 +10,7 @@ from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
 import msgspec
+import pytest
 
 from fanwood import Fanwood, Settings
 from fanwood.model.records import RunFilter
@@ -68,6 +69,7 @@ async def _begun(store: Store, known: set[bytes]) -> bytes:
         await asyncio.sleep(0.005)
 
 
+@pytest.mark.long
 async def test_kill_9(settings: Settings, store: Store):
     async with Fanwood(settings.database_url, local_worker=False, shared=False) as app:
 

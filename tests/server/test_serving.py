@@ -157,6 +157,7 @@ def test_the_server_beside_a_command(world: World):
         assert process.wait(SOON) in (0, -15, 143)
 
 
+@pytest.mark.long
 def test_a_server_beside_a_command_that_dies_is_replaced(world: World, capsys: Any, monkeypatch: Any):
     """For the pages that are open: at the same address, with the same token."""
     monkeypatch.setattr(beside, "SOON", 0.0)

@@ -14,6 +14,7 @@ from fanwood.testing import Explored, ExploreError, TestApp, effects, explore, o
 from tests.testing import shop
 
 
+@pytest.mark.long
 def test_a_flow_of_fifty_children():
     explored = explore(shop.total, 50)
     assert explored.answer == 2450

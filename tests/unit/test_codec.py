@@ -262,6 +262,7 @@ print(*(codec_for(t).canonical(codec_for(t).encode(v)) for t, v in ((M, m), (D, 
 """
 
 
+@pytest.mark.long
 def test_bytes_do_not_depend_on_the_hash_seed() -> None:
     running = [
         subprocess.Popen([sys.executable, "-c", PROGRAM], stdout=subprocess.PIPE, env=env)

@@ -62,6 +62,7 @@ def test_of_what_completed_the_output_is_kept_and_of_others_how_they_ended() -> 
     assert outputs.values == []
 
 
+@pytest.mark.long
 def test_a_call_of_many_runs_keeps_little_of_each() -> None:
     count, ids = 20_000, SystemIds()
     gc.collect()

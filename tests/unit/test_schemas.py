@@ -100,6 +100,7 @@ def test_fields_by_patterns_are_not_taken_for_others():
     assert faults({"x-a": "text"}, schema) == []
 
 
+@pytest.mark.long
 def test_alternatives_of_alternatives_come_to_an_end():
     endless = {"anyOf": [{"$ref": "#"}, {"$ref": "#"}]}
     assert faults({"a": 1}, endless) == []
