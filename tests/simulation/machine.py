@@ -16,6 +16,7 @@ from types import CodeType, SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 from fanwood import Fanwood
+from fanwood import app as declaring
 from fanwood.engine import housekeeping, membership, signals, spreading, tidying, waits, waking
 from fanwood.model.commands import TaskInfo
 from fanwood.sdk.declaring import outcomes
@@ -26,6 +27,7 @@ from fanwood.sdk.running import own, sameness, unloading
 from fanwood.sdk.tasks import workflow
 from fanwood.sdk.tasks.durable import Durable
 from fanwood.sdk.tasks.mock import mock_call
+from fanwood.sdk.tasks.signatures import Signature, read_signature
 from fanwood.sdk.tasks.task import Standalone
 from fanwood.settings import Settings
 from fanwood.store.memory import store as memory
@@ -93,6 +95,7 @@ _policies: dict[str, TaskPolicy] = {}
 _settings: dict[str, Settings] = {}
 _specs: dict[tuple[CodeType, str], TaskSpec] = {}
 _infos: dict[tuple[CodeType, str], TaskInfo] = {}
+_signatures: dict[CodeType, Signature] = {}
 _attempt_of = Executor._attempt
 _declare, _info, _policy_of, _load = Fanwood.task, TaskSpec.info, TaskPolicy.of, Settings.load
 _declare_durable, _declare_workflow = Durable.durable_task, Fanwood.workflow
@@ -116,6 +119,17 @@ def _task(app: Fanwood, *, name: str, **options: Any) -> Callable[[Any], Any]:
         return app._register(Standalone(app, spec, function), spec.where)
 
     return declare
+
+
+def _signature(function: Any, input_validator: Any) -> Signature:
+    """As `read_signature`: the same of what tasks with versions take, whose specs are not kept."""
+    if input_validator is not None:
+        return read_signature(function, input_validator)
+    if (known := _signatures.get(function.__code__)) is None:
+        made = read_signature(function, None)
+        _signatures[function.__code__] = dataclasses.replace(made, function=_task)
+        return made
+    return dataclasses.replace(known, function=function)
 
 
 def _workflow(app: Fanwood, *, name: str, **options: Any) -> Any:
@@ -243,6 +257,7 @@ def patched(world: World) -> Generator[None]:
         (Executor, "_attempt", attempt),
         (memory, "asyncio", SimpleNamespace(**{**vars(asyncio), "sleep": sleep})),
         (sqlite, "asyncio", SimpleNamespace(**{**vars(asyncio), "sleep": sleep})),
+        (declaring, "read_signature", _signature),
         (Fanwood, "task", _task),
         (Durable, "durable_task", _task),
         (worker, "asyncio", SimpleNamespace(**{**vars(asyncio), "to_thread": partial(_to_thread, world)})),
