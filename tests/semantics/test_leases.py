@@ -12,7 +12,8 @@ from typing import Any
 import pytest
 
 from fanwood import Context, Fanwood, RunState
-from fanwood.model.commands import Failure
+from fanwood.ids import id_bytes
+from fanwood.model.commands import Batch, Committed, Failure
 from fanwood.model.records import Swept
 from fanwood.sdk.running.attempt import Attempt
 from fanwood.worker import preparing
@@ -35,9 +36,7 @@ def app(make_app: Any) -> Fanwood:
     return make_app(lease=60.0, heartbeat=0.2, sweep=0.2)
 
 
-def test_what_was_claimed_does_not_begin_while_the_lease_may_have_lapsed(
-    app: Fanwood, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_nothing_is_claimed_while_the_lease_may_have_lapsed(app: Fanwood, monkeypatch: pytest.MonkeyPatch) -> None:
     begun: list[int] = []
     renews, may_renew = threading.Event(), threading.Event()
 
@@ -61,11 +60,14 @@ def test_what_was_claimed_does_not_begin_while_the_lease_may_have_lapsed(
     engine.lease.until = 0.0
     assert not engine.lease.is_held
     ref = task.run_no_wait(1)
-    until(lambda: ref.status() is RunState.RUNNING, "it is claimed all the same")
+    engine.look()
+    engine.call(lambda store: store.get(id_bytes(ref.id))).result(PATIENCE)
+    assert ref.status() is RunState.QUEUED
     assert begun == [0]
     may_renew.set()
     assert ref.result(timeout=PATIENCE) == 1
     assert begun == [0, 1]
+    assert app.runs.get(ref.id).attempt == 1, "it went back, perhaps again and again"
     until(lambda: engine.lease.is_held, "it holds a lease again")
 
 
@@ -86,6 +88,44 @@ def renew_late(app: Fanwood) -> None:
         membership._leased(until)
 
     engine.call(lapse).result(PATIENCE)
+
+
+@pytest.mark.parametrize("how", ["claimed", "born claimed"])
+def test_what_was_being_claimed_as_the_lease_lapsed_goes_back(
+    app: Fanwood, monkeypatch: pytest.MonkeyPatch, how: str
+) -> None:
+    """The lease is there again before the answer is: who closed the run meanwhile has not waited for it."""
+    begun: list[int] = []
+
+    @app.task
+    async def task(n: int, ctx: Context) -> int:
+        begun.append(ctx.attempt_number)
+        return n
+
+    @app.task
+    async def parent(n: int) -> int:
+        return await task.aio_run(n)
+
+    assert parent.run(0) == 0
+    begun.clear()
+    engine = app.engine()
+    commit, lapsed = engine.store.commit, list[Batch]()
+
+    async def late(worker_id: int, batch: Batch) -> Committed:
+        committed = await commit(worker_id, batch)
+        ours = [run.task for run in committed.claimed] + [each.kind.task for each in batch.spawns if each.claimed]
+        if not lapsed and "task" in ours:
+            lapsed.append(batch)
+            lease, lease_until = engine.lease, engine.lease.until
+            lease.until = 0.0
+            engine._membership._leased(lease_until)
+        return committed
+
+    monkeypatch.setattr(engine.store, "commit", late)
+    root: Any = task if how == "claimed" else parent
+    assert root.run(1) == 1
+    assert lapsed
+    assert begun == [2]
 
 
 @pytest.mark.parametrize(

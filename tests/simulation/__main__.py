@@ -14,6 +14,7 @@ import signal
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
 from functools import partial
 from multiprocessing.pool import Pool
 from pathlib import Path
@@ -21,7 +22,7 @@ from pathlib import Path
 from tests.places import in_memory
 from tests.simulation import grounds
 from tests.simulation.looking import Seen, Total, look_at
-from tests.simulation.shapes import DAY, SMALL, STORES, Less, Shape, on
+from tests.simulation.shapes import BRIEF, DAY, SMALL, STORES, Less, Shape, on
 from tests.simulation.shrinking import shrunk
 from tests.simulation.world import FAULTS
 
@@ -30,12 +31,13 @@ MANY = 500
 SEEDS = Path(__file__).with_name("seeds.txt")
 
 
-def main() -> int:
+def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.simulation", description=__doc__)
     parser.add_argument("--seed", type=int, help="one world, and its story if something is wrong")
     parser.add_argument("--without", default="", metavar="FAULTS", help="of that world: faults that there are not")
     parser.add_argument("--drop", default="", metavar="RUNS", help="of that world: numbers of runs that there are not")
     parser.add_argument("--day", action="store_true", help="that world is a day of twenty workers")
+    parser.add_argument("--brief", action="store_true", help="in all worlds there is one tree, and few workers")
     parser.add_argument("--store", choices=STORES, default="", help="all worlds stand on this one")
     parser.add_argument("--pages", type=int, help="of all worlds: what a page is; 0: as much as usual")
     parser.add_argument("--first", type=int, default=0, metavar="SEED", help="where to begin")
@@ -43,21 +45,25 @@ def main() -> int:
     parser.add_argument("--minutes", type=float, default=0, help="as long as this, instead of a number of worlds")
     parser.add_argument("--processes", type=int, default=multiprocessing.cpu_count())
     parser.add_argument("--remember", action="store_true", help="a seed that shows something goes into seeds.txt")
-    options = parser.parse_args()
+    options = parser.parse_args(arguments)
     if options.seed is None:
         return _many(options)
     faults = tuple(filter(None, options.without.split(",")))
     if unknown := set(faults) - set(FAULTS):
         parser.error(f"there are no faults {unknown}; there are: {', '.join(FAULTS)}")
     less = Less(faults, tuple(map(int, filter(None, options.drop.split(",")))))
-    seen = look_at(options.seed, less, on(options.store, DAY if options.day else SMALL, options.pages))
+    seen = look_at(options.seed, less, on(options.store, DAY if options.day else _usual(options), options.pages))
     print(seen.wrong or f"seed {seen.seed}: {seen.runs} runs, {seen.seconds:.0f} s, trace {seen.trace}")
     return 1 if seen.wrong else 0
 
 
+def _usual(options: argparse.Namespace) -> Shape:
+    return BRIEF if options.brief else SMALL
+
+
 def _many(options: argparse.Namespace) -> int:
     last = sys.maxsize if options.minutes else options.first + options.seeds
-    shape = on(options.store, SMALL, options.pages)
+    shape = on(options.store, _usual(options), options.pages)
     look = partial(look_at, shape=shape)
     total, begin, wrong = Total(shape), time.monotonic(), None
     with (

@@ -37,7 +37,7 @@ class Shape:
     )
     rarity: float = 1.0
     """By how much there are fewer faults."""
-    most_steps: int = 400_000
+    most_steps: int = 100_000
     stores: tuple[str, ...] = (*["memory"] * 19, "sqlite")
     """A seed has one of them, each in its turn; or all have this one."""
     pages: tuple[int, ...] = (*[USUAL] * 4, *SIZES)
@@ -47,11 +47,15 @@ class Shape:
         """Options that make it."""
         is_day = self.safety == DAY_SECONDS
         store = f" --store {self.stores[0]}" if len(self.stores) == 1 else ""
+        brief = " --brief" * (self.roots == BRIEF.roots and not is_day)
         pages = f" --pages {self.pages[0]}" if len(self.pages) == 1 and not is_day else ""
-        return f"{' --day' * is_day}{store}{pages}"
+        return f"{' --day' * is_day}{brief}{store}{pages}"
 
 
 SMALL = Shape()
+BRIEF = replace(SMALL, workers=(1, 2), clients=(1, 1), roots=(1, 1))
+"""Of these many more are seen in the same time. Where there is one tree, and few who could have it, what comes back
+always goes to the same."""
 DAY = Shape(
     safety=DAY_SECONDS,
     liveness=DAY_SECONDS,

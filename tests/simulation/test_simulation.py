@@ -14,9 +14,9 @@ import pytest
 from fanwood.sdk.running.attempt import Attempt
 from fanwood.store.memory.leaving import Leaving
 from fanwood.worker.slots import Slots
-from tests.beside.worlds import COMMAND, REPEATED
+from tests.beside.worlds import COMMANDS, REPEATED
 from tests.simulation.looking import look_at
-from tests.simulation.shapes import DAY, DAY_SECONDS, SMALL, on
+from tests.simulation.shapes import BRIEF, DAY, DAY_SECONDS, SMALL, on
 
 A_DAY = 6
 SEEDS = Path(__file__).with_name("seeds.txt")
@@ -34,9 +34,10 @@ for seed in sys.argv[1:]:
 def test_worlds() -> None:
     """Each ends well; and in so many there was all that may happen. (The first are those below. `make test` does this
     beside all tests: `tests/beside/worlds.py`.)"""
-    command = [sys.executable, "-m", "tests.simulation", *COMMAND]
-    done = subprocess.run(command, check=False, capture_output=True, text=True, timeout=1790)
-    assert not done.returncode, done.stdout + done.stderr
+    for command in COMMANDS:
+        here = [sys.executable, "-m", "tests.simulation", *command]
+        done = subprocess.run(here, check=False, capture_output=True, text=True, timeout=890)
+        assert not done.returncode, done.stdout + done.stderr
 
 
 @pytest.mark.long
@@ -53,9 +54,10 @@ def test_a_day_of_twenty_workers() -> None:
 @pytest.mark.parametrize("line", [line for line in SEEDS.read_text("utf-8").splitlines() if line[0] != "#"])
 def test_worlds_that_have_found_something(line: str) -> None:
     seed, _, said = line.partition(" ")
+    shape = BRIEF if said.startswith("--brief") else SMALL
     options = dict(re.findall(r"--(store|pages) (\w+)", said))
     pages = int(options["pages"]) if "pages" in options else None
-    assert not look_at(int(seed), shape=on(options.get("store", ""), SMALL, pages)).wrong
+    assert not look_at(int(seed), shape=on(options.get("store", ""), shape, pages)).wrong
 
 
 @pytest.mark.timeout(600)

@@ -26,7 +26,8 @@ class Dispatcher(Protocol):
         ...
 
     def demand(self) -> int:
-        """How many more runs it could take now."""
+        """How many more runs it could take now. Without a lease none: nothing begins, and what goes back for that would
+        be claimed again at once, as often as there can be commits."""
         ...
 
     def idle(self) -> bool:

@@ -100,6 +100,7 @@ class Membership:
         lapsed = not self.lease.is_held
         self.lease.until = max(self.lease.until, until)
         if lapsed:
+            self.lease.lapses += 1  # (what a claim that is under way brings is given back by who has made it)
             self._report(self.dispatcher.hand_back())
             self.dispatcher.go_on()
 

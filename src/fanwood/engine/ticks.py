@@ -61,6 +61,7 @@ class Ticks:
         self._progress_since: float | None = None  # the first that is not committed yet
         self._committing = False
         self._committed_at = 0.0
+        self._lapses = 0  # of the lease, before what is committed now was
         self._stopping = False
         self._in_hand: list[SpawnRequest] = []  # what the present tick commits
 
@@ -170,6 +171,7 @@ class Ticks:
         self._check_limits()
         async with self._membership.turn:
             self._committing = True
+            self._lapses = self._membership.lease.lapses
             try:
                 if self._commits.due_again is not None:
                     await self._commits.commit_again(self._membership.worker_id, self._deliver)
@@ -281,9 +283,10 @@ class Ticks:
                 self._claims.ready = True
 
     def _offer(self, runs: list[ClaimedRun]) -> None:
-        """Have them executed; if nobody does so (any more), they go back."""
+        """Have them executed. They go back if nobody does so (any more), or if the lease has lapsed since they were
+        claimed: what was closed then did not wait for us, and may have been theirs."""
         try:
-            if self._membership.is_worker:
+            if self._membership.is_worker and self._membership.lease.lapses == self._lapses:
                 self._membership.dispatcher.offer(runs)
                 return
         except Exception:

@@ -120,7 +120,7 @@ class Executor:
         return task in self.specs
 
     def demand(self) -> int:
-        return self._slots.demand()
+        return self._slots.demand() if self._lease.is_held else 0
 
     def idle(self) -> bool:
         return self._slots.idle and not self._finished
@@ -142,7 +142,7 @@ class Executor:
         return [verdicts.handed_back(run) for run in self._slots.give_up(contended)]
 
     def go_on(self) -> None:
-        self._pump()
+        self._changed()
 
     def offer(self, runs: list[ClaimedRun]) -> None:
         back = runs  # of a claim that was on its way
