@@ -135,10 +135,7 @@ async def tree(tmp_path: Path) -> AsyncIterator[Tree]:
 
 @pytest.fixture(autouse=True)
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A lens waits half a second between two steps; and its first one ends, on a busy machine, before it has seen all
-    of a small tree."""
-    monkeypatch.setattr("fanwood.lens.lens.FIRST", 60)
-    monkeypatch.setattr("fanwood.lens.lens.COLD", 60)
+    """A lens waits half a second between two steps."""
     monkeypatch.setattr("fanwood.lens.lens.PAUSE", 0.01)
     monkeypatch.setattr("fanwood.lens.lens.SHARE", 0)
     monkeypatch.setattr("fanwood.server.live.PAUSE", 0.01)
