@@ -23,10 +23,10 @@ PROCESSES = 2
 WHEN_PARENT_ENDS = 1
 OF_SESSION = Path("/proc/self/autogroup")
 COMMANDS = (
-    ("--first", str(REPEATED), "--seeds", str(MANY // 2 - REPEATED), "--processes", str(PROCESSES)),
-    ("--first", "0", "--seeds", str(MANY // 2), "--processes", str(PROCESSES), "--brief"),
+    ("--first", str(REPEATED), "--seeds", str(MANY // 4 - REPEATED), "--processes", str(PROCESSES)),
+    ("--first", "0", "--seeds", str(MANY - MANY // 4), "--processes", str(PROCESSES), "--brief"),
 )
-"""As many of one shape as of the other."""
+"""Of brief ones there are more in the same time, and they show more."""
 
 
 def main() -> int:
