@@ -19,6 +19,8 @@ PAGES = {
     "tasks": "/tasks",
     "task": "/tasks/ingest",
     "workers": "/workers",
+    "events": "/events",
+    "event": "/events/deploy%2F4.2.0",
     "store": "/store",
     "actions": "/actions",
     "search": "/search?q=KeyError",

@@ -113,7 +113,7 @@ def _newer(writer: Writer) -> dict[str, Any]:
             writer.add("budget", run_id=run, unit=text, source=run, root_id=run, parent=None, size=9, amount=9, used=1,
                        held=1, base=0, open=1)  # fmt: skip
             writer.add("spend", run_id=run, id=b"s", unit=text, root_id=run, source=run, attempt=1, amount=7, held=0)
-        writer.add("event", id=text, number=number, key=text, scope=text, payload='""', at=at, open=0, digest=b"x")
+        writer.event(text, {text: text}, at=at, scope=text, id=text, metadata={text: text})
     writer.add("pause", run_id=burnt, root_id=burnt, made_at=at, asked_by=PAYLOADS[0])
     writer.add("fork", root_id=fork, origin_id=burnt, origin_root=burnt, at_id=burnt, changed=1, made_at=at,
                asked_by=PAYLOADS[3])  # fmt: skip

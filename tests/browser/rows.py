@@ -12,6 +12,7 @@ from typing import Any
 import apsw
 
 from fanwood import Settings, SystemClock
+from fanwood.ids import id_text
 from fanwood.model.commands import FIRST_CHUNK, TEXT_CHUNK
 from fanwood.model.states import EndedBy, RunState, Waits
 from fanwood.store.opening import store_for
@@ -40,6 +41,7 @@ class Writer:
         self._logged: dict[bytes, int] = {}
         self._given: dict[bytes, int] = {}
         self._workers = 0
+        self._events = 0
 
     def run(
         self, task: str, state: RunState = C, parent: bytes | None = None, *, at: int, took: int = SECOND,
@@ -94,6 +96,15 @@ class Writer:
         """Something that it gave out."""
         seq = self._given[run] = self._given.get(run, FIRST_CHUNK - 1) + 1
         self.add("log", run_id=run, seq=seq, attempt=attempt, at=at, level=TEXT_CHUNK, message=text)
+
+    def event(self, key: str, payload: Any, *, at: int, scope: str | None = None, id: str | None = None,
+              metadata: dict[str, Any] | None = None) -> str:  # fmt: skip
+        """Something that has happened, after all that were given before; its id."""
+        self._events += 1
+        id_ = id_text(_id(at, self._events)) if id is None else id
+        self.add("event", id=id_, number=self._events, key=key, scope=scope, payload=_json(payload), at=at, open=0,
+                 metadata=None if metadata is None else _json(metadata), digest=b"x")  # fmt: skip
+        return id_
 
     def attempt(
         self, run: bytes, number: int, *, at: int, took: int, worker: str, error: dict[str, str] | None

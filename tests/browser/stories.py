@@ -32,6 +32,7 @@ def company(file: Path, now: int, *, parts: int = 60, lease: int = HOUR) -> dict
     trees["assistant"], trees["answer"] = _assistant(writer)
     trees["billing"] = _billing(writer)
     _mails(writer)
+    _events(writer)
     _publish(writer)
     writer.write()
     return {name: id_text(root) for name, root in trees.items()}
@@ -261,6 +262,19 @@ def _mails(writer: Writer) -> None:
             error=failure("TimeoutError", n, "send") if state is F else None,
             metadata={"team": ("growth", "finance", "data")[n % 3]},
         )
+
+
+def _events(writer: Writer) -> None:
+    """What has happened, the last one a moment ago."""
+    for n in reversed(range(64)):
+        key, scope, payload, metadata = (
+            ("order:paid", str(70 + n % 9), {"order_id": 8_100 - n, "amount": f"{19 + n}.90", "by": "card"}, None),
+            ("invoice:approved", None, {"invoice": 412 - n, "by": "ada"}, {"from": "finance"}),
+            ("order:paid", str(70 + n % 7), {"order_id": 8_100 - n, "amount": f"{9 + n}.50", "by": "cash"}, None),
+            ("mail:bounced", f"customer-{n}", {"to": f"user-{n}@example.com", "code": 550}, {"host": "web-01"}),
+        )[n % 4]
+        writer.event(key, payload, at=writer.now - 40 * SECOND - n * 6 * MINUTE, scope=scope, metadata=metadata)
+    writer.event("deploy:done", {"version": "4.2.0", "token": "s3cret"}, at=writer.now - 9 * SECOND, id="deploy/4.2.0")
 
 
 def _publish(writer: Writer) -> None:

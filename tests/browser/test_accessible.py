@@ -14,7 +14,7 @@ pytestmark = pytest.mark.asyncio(loop_scope="session")
 
 DARK = scaled(tuple(PAGES), ("tree", "run"))
 """In the dark there are other colours, which all pages share."""
-EMPTY = ("trees", "failures", "tasks", "workers", "store", "actions", "search")
+EMPTY = ("trees", "failures", "tasks", "workers", "events", "store", "actions", "search")
 COLOURED = scaled(EMPTY, ("trees", "actions"))
 """Pages without anything whose colours are looked at: what says so is the same on all."""
 

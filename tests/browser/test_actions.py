@@ -20,7 +20,7 @@ from tests.browser.driving import go
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
-DOING = re.compile(r"^(cancel|retry|replay|start|delete)\b", re.IGNORECASE)
+DOING = re.compile(r"^(cancel|retry|replay|start|delete|push)\b", re.IGNORECASE)
 
 
 class Flaky:
@@ -271,7 +271,7 @@ async def test_who_may_only_look_is_offered_nothing(
     site = serve(store[0], **told)
     page = await opened(site, token="a-viewer" if kind == "viewer" else None)
     lists = ("/", "/failures", "/tasks", "/tasks/ingest", "/actions") if kind == "viewer" else ()  # they know no kinds
-    for path in (f"/t/{trees['ingest']}", f"/r/{trees['failed']}", *lists):
+    for path in (f"/t/{trees['ingest']}", f"/r/{trees['failed']}", "/events", *lists):
         await go(page, path)
         for role in ("button", "link"):
             assert await page.locator("main").get_by_role(role, name=DOING).all_inner_texts() == [], path

@@ -50,7 +50,16 @@ MANY_SHOWN = "marks => marks.filter(mark => document.body.innerText.includes(mar
 async def test_what_pages_list_is_text(opened: Open, bad: tuple[Site, dict[str, Any]]):
     site, made = bad
     page = await opened(site, "/store")
-    for path in ("/", f"/t/{made['all']}", "/failures", "/tasks", "/tasks/all", "/workers", f"/r/{made['all']}"):
+    for path in (
+        "/",
+        f"/t/{made['all']}",
+        "/failures",
+        "/tasks",
+        "/tasks/all",
+        "/workers",
+        "/events",
+        f"/r/{made['all']}",
+    ):
         await go(page, path)
         await page.wait_for_function(MANY_SHOWN, arg=MARKS)
 

@@ -22,6 +22,8 @@ SHOWN = {
     "tasks": ("All parts of one region.", "mail", "none"),
     "task": ("bucket", "How many at most.", "Only look."),
     "workers": ("ingest-1", "build-02.example", "mail-1"),
+    "events": ("deploy:done", "order:paid", "customer-", "host=web-01", "8100"),
+    "event": ("deploy:done", "4.2.0", "masked", "Pushed"),
     "store": ("SQLite", "report"),
     "actions": ("Nothing was done",),
     "search": ("parse", "customer-"),

@@ -23,6 +23,13 @@ async def test_events_are_pushed_and_looked_at(settings: Settings, store: Store)
         assert [event["id"] for event in (await server.get(f"/events?after={listed[0]['id']}")).body] == ["e"]
         one = await server.get("/events/e", "operator")
         assert (one.status, one.body["key"]) == (200, "paid")
+        again = await server.post("/events", {"key": "paid", "payload": {"n": 1}, "scope": "s", "id": "e"}, "operator")
+        assert (again.status, again.body["was_there"]) == (201, True)
+        assert "was_there" not in pushed.body
+        assert (await server.get(f"/events?since={one.body['created_at']}&key=paid")).body != []
+        assert (await server.get(f"/events?since={1 << 52}")).body == []
+        bound = await server.get("/events", "shop")
+        assert (bound.status, "is of no namespace" in bound.body["title"]) == (403, True)
         lost = await server.get("/events/nothing")
         assert (lost.status, lost.body["code"]) == (404, "event_not_found")
         many = await server.post(
@@ -65,3 +72,38 @@ async def test_a_list_of_large_events_comes_in_parts(settings: Settings, store: 
         assert [event["id"] for event in found] == ["6", "5", "4", "3", "2", "1"]
         assert [event["id"] for event in (await server.get("/events?after=1")).body] == ["0"]
         assert len((await server.get("/events?limit=3")).body) == 3
+
+
+async def test_events_in_brief_say_how_their_payloads_begin(settings: Settings, store: Store) -> None:
+    payload = {"token": "t" * 20, "text": "x" * 150_000}
+    async with desk(settings) as server:
+        await server.post("/events", {"key": "k", "id": "a/b", "payload": payload, "metadata": {"by": "ann"}})
+        (listed,) = (await server.get("/events?brief=true")).body
+        one = (await server.get("/events/a%2Fb?brief=true")).body
+        assert listed == one
+        assert ("payload" in listed, listed["metadata"]) == (False, {"by": "ann"})
+        assert listed["preview"].startswith('{"token":"(masked)"')
+        assert len(listed["preview"]) < 250
+        hidden = (await server.get("/events?brief=true", "viewer")).body[0]
+        assert ("preview" in hidden, "metadata" in hidden) == (False, False)
+
+
+async def test_a_payload_of_an_event_comes_in_parts(settings: Settings, store: Store) -> None:
+    payload = {"token": "t" * 20, "text": "x" * 150_000, "number": 9007199254740993}
+    async with desk(settings) as server:
+        await server.post("/events", {"key": "k", "id": "a/b", "payload": payload, "metadata": {"by": "ann"}})
+        text, next_, offsets = "", 0, list[int]()
+        while next_ is not None:
+            offsets.append(next_)
+            part = (await server.get(f"/event-payloads/payload/a%2Fb?offset={next_}")).body
+            text, next_ = text + part["text"], part.get("next")
+            assert (part["is_masked"], part["size"]) == (True, 150_000 + 56)
+        assert (len(offsets), len(text)) == (3, 150_000 + 56)
+        assert text.endswith('x","number":9007199254740993}')
+        told = (await server.get("/event-payloads/metadata/a%2Fb")).body
+        assert told["text"] == '{"by":"ann"}'
+        await server.post("/events", {"key": "k", "id": "c"})
+        assert (await server.get("/event-payloads/metadata/c")).body == {"is_missing": True}
+        assert (await server.get("/event-payloads/payload/no")).status == 404
+        assert (await server.get("/event-payloads/digest/c")).status == 404
+        assert (await server.get("/event-payloads/payload/c", "viewer")).status == 403

@@ -149,8 +149,10 @@ class Gate:
             raise self.login_needed()
         if self._options.read_only and not route.is_safe and route.role is not Role.NOBODY:
             raise Refusal(403, "read_only", "This server only shows")
-        if identity.role < route.role or (route.whole and identity.namespace):
+        if identity.role < route.role:
             raise Refusal(403, "not_allowed", f"This is for {route.role.name.lower()}s")
+        if route.whole and identity.namespace:
+            raise Refusal(403, "not_allowed", f"This is of no namespace, and you are bound to {identity.namespace}")
 
     @staticmethod
     def login_needed() -> Refusal:

@@ -125,12 +125,15 @@ async def payload(call: Call) -> PayloadPart:
     if what not in ("input", "output", "error", "metadata"):
         raise Refusal(404, "no_such_route", "There is nothing at this URL")
     record = await call.ask(lambda store: store.get(id_bytes(call.path["id"])))
-    stored: str | None = getattr(record, what)
+    return part_of(getattr(record, what), query.offset, texts=what == "error")
+
+
+def part_of(stored: str | None, offset: int, *, texts: bool = False) -> PayloadPart:
+    """Some of a payload, from a character on, without its secrets. `texts`: look into its texts as well."""
     if stored is None:
         return PayloadPart(is_missing=True)
-    shown, end = masked_json(stored, texts=what == "error"), query.offset + PART
-    next_ = end if end < len(shown) else None
-    return PayloadPart(shown[query.offset : end], len(shown), next_, is_masked=shown is not stored)
+    shown, end = masked_json(stored, texts=texts), offset + PART
+    return PayloadPart(shown[offset:end], len(shown), end if end < len(shown) else None, is_masked=shown is not stored)
 
 
 async def logs(call: Call) -> LogsPage:

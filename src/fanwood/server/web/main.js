@@ -17,6 +17,8 @@ const FailuresPage = lazy(() => import("./pages/failures.js"), "FailuresPage");
 const TasksPage = lazy(() => import("./pages/tasks.js"), "TasksPage");
 const StartPage = lazy(() => import("./pages/start.js"), "StartPage");
 const WorkersPage = lazy(() => import("./pages/workers.js"), "WorkersPage");
+const EventsPage = lazy(() => import("./pages/events.js"), "EventsPage");
+const EventPage = lazy(() => import("./pages/events.js"), "EventPage");
 const StorePage = lazy(() => import("./pages/store.js"), "StorePage");
 const ActionsPage = lazy(() => import("./pages/actions.js"), "ActionsPage");
 const PromisePage = lazy(() => import("./pages/promise.js"), "PromisePage");
@@ -33,6 +35,8 @@ const PAGES = [
   [/^\/tasks$/, () => html`<${TasksPage} />`],
   [/^\/tasks\/([^/]+)$/, ([, name]) => html`<${StartPage} key=${name} name=${decodeURIComponent(name)} />`],
   [/^\/workers$/, () => html`<${WorkersPage} />`],
+  [/^\/events$/, () => html`<${EventsPage} />`],
+  [/^\/events\/([^/]+)$/, ([, id]) => html`<${EventPage} key=${id} id=${decodeURIComponent(id)} />`],
   [/^\/store$/, () => html`<${StorePage} />`],
   [/^\/actions$/, () => html`<${ActionsPage} />`],
   [/^\/promise$/, () => html`<${PromisePage} />`],
@@ -68,7 +72,7 @@ function App() {
     { keys: "/, mod+k", does: "Search", run: () => (hold(), (open.value = "search")) },
     { keys: "?", does: "These keys", run: () => (open.value = "help") },
     { keys: "v", does: "Tables instead of pictures", run: () => (asTables.value = !asTables.value) },
-    ...Object.entries({ t: ["/", "trees"], f: ["/failures", "failures"], k: ["/tasks", "tasks"], w: ["/workers", "workers"], s: ["/store", "the store"], a: ["/actions", "actions"] }).map(
+    ...Object.entries({ t: ["/", "trees"], f: ["/failures", "failures"], k: ["/tasks", "tasks"], w: ["/workers", "workers"], e: ["/events", "events"], s: ["/store", "the store"], a: ["/actions", "actions"] }).map(
       ([key, [to, name]]) => ({ keys: `g ${key}`, does: `Go to ${name}`, run: () => go(href(to)) }),
     ),
   ]);

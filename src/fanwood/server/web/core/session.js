@@ -44,6 +44,7 @@ export function logIn(typed) {
  * @typedef {object} Me
  * @property {string} [name]
  * @property {string} [role] viewer, operator or admin
+ * @property {string} [namespace] the only one that there is for them
  * @property {boolean} [read_only]
  * @property {boolean} [payloads]
  */

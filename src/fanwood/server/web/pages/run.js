@@ -132,7 +132,7 @@ function Parts({ id, data, part }) {
   const chosen = tabs.some(([name]) => name === part) ? part : "input";
   return html`<section class="section" aria-label="Payloads">
     <${Tabs} label="Payloads" name="part" tabs=${tabs} chosen=${chosen} />
-    <${Payload} key=${chosen} id=${id} part=${chosen} />
+    <${Payload} key=${chosen} path=${`/runs/${id}/payload/${chosen}`} part=${chosen} />
   </section>`;
 }
 

@@ -7,11 +7,11 @@ import { me } from "../core/session.js";
 import { Loading, Refused } from "./feedback.js";
 import { Json } from "./json.js";
 
-const NAMES = { input: "Input", output: "Output", error: "Error", metadata: "Metadata" };
+const NAMES = { input: "Input", output: "Output", error: "Error", payload: "Payload", metadata: "Metadata" };
 const MUCH = 2_000_000; // characters: no tree of more
 
-/** @param {{id: string, part: string}} props */
-export function Payload({ id, part }) {
+/** @param {{path: string, part: string}} props */
+export function Payload({ path, part }) {
   const who = useSignal(me);
   const [state, set] = useState({ text: "", size: 0, next: /** @type {number | null} */ (0), missing: false, masked: false, busy: false, error: /** @type {any} */ (null) });
   const [raw, setRaw] = useState(false);
@@ -19,7 +19,7 @@ export function Payload({ id, part }) {
     if (state.next === null || state.busy) return;
     set({ ...state, busy: true });
     try {
-      const found = await get(`/runs/${id}/payload/${part}${query({ offset: state.next || null })}`);
+      const found = await get(`${path}${query({ offset: state.next || null })}`);
       set({ text: state.text + (found.text ?? ""), size: found.size ?? 0, next: found.next ?? null, missing: Boolean(found.is_missing), masked: Boolean(found.is_masked), busy: false, error: null });
     } catch (error) {
       set({ ...state, busy: false, error });

@@ -8,7 +8,7 @@ import { go, href } from "../core/place.js";
 import { Dialog } from "./dialog.js";
 import { State } from "./state.js";
 
-const PLACES = [["Trees", "/"], ["Failures", "/failures"], ["Tasks", "/tasks"], ["Workers", "/workers"], ["Store", "/store"], ["Actions", "/actions"]];
+const PLACES = [["Trees", "/"], ["Failures", "/failures"], ["Tasks", "/tasks"], ["Workers", "/workers"], ["Events", "/events"], ["Store", "/store"], ["Actions", "/actions"]];
 
 /** What is found for a text, a moment after it was typed. @param {string} text */
 export function useFound(text) {

@@ -11,6 +11,7 @@ const LINKS = [
   ["/failures", "Failures", /^\/failures/],
   ["/tasks", "Tasks", /^\/tasks/],
   ["/workers", "Workers", /^\/workers/],
+  ["/events", "Events", /^\/events/],
   ["/store", "Store", /^\/store/],
   ["/actions", "Actions", /^\/actions/],
 ];
