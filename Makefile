@@ -70,7 +70,8 @@ chaos: $(READY) ## kill, freeze, cut off and crash, at full size: the better par
 # `long` is left out (tests/beside/in_turn.py).
 BY_CHANCE := tests/beside tests/benchmarks tests/browser tests/chaos tests/examples tests/faults tests/semantics tests/server \
 	tests/testing tests/typing tests/crashes/test_sweep.py \
-	tests/cli/test_check.py tests/cli/test_demo.py tests/cli/test_demo_runs.py tests/cli/test_help.py \
+	tests/cli/test_check.py tests/cli/test_db.py tests/cli/test_demo.py tests/cli/test_demo_runs.py tests/cli/test_help.py \
+	tests/cli/test_worker.py \
 	tests/conformance/test_against_oracle.py tests/conformance/test_differential.py tests/conformance/test_lens.py \
 	tests/postgres/test_cluster.py tests/postgres/test_connections.py tests/postgres/test_doctor.py \
 	tests/postgres/test_gates.py tests/postgres/test_lost_answers.py tests/postgres/test_plans.py \

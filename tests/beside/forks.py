@@ -34,7 +34,7 @@ from _pytest import fixtures
 PATIENCE = 20.0
 LINES = 60
 SELDOM = 600.0
-TOGETHER = {"browser"}
+TOGETHER = {"architecture", "browser"}
 COLLECTIONS = (10_000, 20, 100)
 """Of garbage: seldom, since a test makes little of it."""
 CHILDREN = Path(__file__).with_name("children")
@@ -69,7 +69,8 @@ def pytest_runtestloop(session: pytest.Session) -> bool | None:
 
 
 def _block(test: pytest.Item) -> Path:
-    """What one process takes: a file; or a folder, if what its tests share is dear, as a browser is."""
+    """What one process takes: a file; or a folder, if what its tests share is dear, as a browser is, or the
+    package, parsed."""
     return test.path.parent if test.path.parent.name in TOGETHER else test.path
 
 

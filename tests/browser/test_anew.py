@@ -7,6 +7,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 TREE = Path(__file__).parents[2]
 HOOKS = """
 from pathlib import Path
@@ -43,6 +45,7 @@ def test_wrong_each_time(watch):
 """
 
 
+@pytest.mark.long
 def test_what_the_machine_has_cost_is_done_anew(tmp_path: Path) -> None:
     (tmp_path / "conftest.py").write_text(HOOKS)
     (tmp_path / "test_it.py").write_text(TESTS)

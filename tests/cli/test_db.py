@@ -174,6 +174,7 @@ def test_copy(invoke, family, urls):
     assert again == {"from": urls[0], "to": urls[1], "copied": {"task": 0, "run": 0, "key": 0, "log": 0, "attempt": 0}}
 
 
+@pytest.mark.long
 def test_copy_to_postgres_and_back(invoke, family, urls, postgres_url):
     there, back = postgres_url, urls[1]
     assert invoke("db", "migrate", "--url", there).exit_code == 0

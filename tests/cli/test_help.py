@@ -185,6 +185,7 @@ def test_what_is_closed_is_no_reason_to_fail_and_nothing_else_gets_its_number(he
     assert done.stdout.strip() == ("" if "1>" in closed else "9")
 
 
+@pytest.mark.long
 def test_completion_knows_ids_and_tasks(here, stocked):
     stock = stocked(queued=2)
 

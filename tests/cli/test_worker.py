@@ -115,6 +115,7 @@ def test_workers_stop_when_their_supervisor_is_killed(here: Path, invoke):
             supervisor.says("fanwood.worker: worker .* has stopped")
 
 
+@pytest.mark.long
 def test_reload(here: Path):
     with Program(here, "worker", "shop:fanwood", "--reload") as supervisor:
         supervisor.says("serves 5 task")

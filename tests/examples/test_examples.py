@@ -95,6 +95,7 @@ def test_files_of_a_folder_are_read_once(tmp_path: Path):
         assert len(app.runs.list()) == 1
 
 
+@pytest.mark.long
 def test_the_web_application():
     """Its own tests, as its developers would run them."""
     pytest.importorskip("fastapi", reason="make setup installs it")

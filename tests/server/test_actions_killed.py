@@ -90,7 +90,7 @@ async def until(url: str, enough: int) -> Any:
             await asyncio.sleep(0.05)
 
 
-@pytest.mark.parametrize("verb", ["retry", "fork"])
+@pytest.mark.parametrize("verb", ["retry", pytest.param("fork", marks=pytest.mark.long)])
 async def test_kill_9(settings: Settings, store: Store, verb: str):
     made = await make(settings, replace(wide(RUNS, failed=FAILED, running=0), state=RunState.COMPLETED))
     failed = await store.children(made.root, state=RunState.FAILED, limit=5_000)

@@ -46,6 +46,7 @@ def _bulk(n: int, *, key: bool = False) -> list[BulkRunItem[Any, Any]]:
     return [shop.double.create_bulk_run_item(7, key=f"k{i}" if key else None) for i in range(n)]
 
 
+@pytest.mark.long
 def test_keys_equal_children_errors_that_are_returned_and_workflows(fanwood_app: TestApp):
     @shop.app.task(name="fails")
     async def fails(n: int) -> int:
@@ -80,6 +81,7 @@ def test_keys_equal_children_errors_that_are_returned_and_workflows(fanwood_app:
             del shop.app._runnables[name]
 
 
+@pytest.mark.long
 def test_flows_that_cancel_are_cancelled_time_out_and_start_what_goes_on(fanwood_app: TestApp):
     @fanwood_app.task
     async def slow(n: int) -> int:
