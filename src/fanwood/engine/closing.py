@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 REST = 0.7
 """How many times as long as a page held up others to rest after it."""
-REST_OF_SERVERS = 0.3
+REST_OF_SERVERS = 0.15
 """How many times as long as a page took. A server does it beside our commits, and not between them; but they share its
 processors, and its log."""
 LEAST_REST = 0.0005
