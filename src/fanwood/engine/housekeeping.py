@@ -39,7 +39,7 @@ BRIEFLY = 2.0  # seconds
 LINKS_EVERY = 50_000
 """Microseconds from a look for links that are to be told of an end to the next, while one claim after another meets
 what is closed."""
-TIMER_REST, TIMER_REST_OF_SERVERS = 0.8, 0.7
+TIMER_REST, TIMER_REST_OF_SERVERS = 0.8, 0.4
 """How many times as long as a step of the timers took to rest after it, while more is due. (A server takes it beside
 our commits, and not between them; but they share a disk.)"""
 
