@@ -6,7 +6,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import threading
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
 import pytest
@@ -364,16 +364,27 @@ def test_equal_ones_that_are_given_up_before_they_were_asked_for_anew(app: Fanwo
     assert sorted(began) == list(range(1, other - 2))
 
 
-@pytest.mark.parametrize("how", ["one", "many", "keys"])
+@pytest.mark.parametrize("how", ["one", "many", "keys", "map", "map of what comes", "group"])
 def test_what_durable_code_gives_up_before_it_was_asked_for_anew_is_cancelled(make_app: Any, how: str) -> None:
     """What ends its block has come already when the code is run again: that is told sooner than the children are known.
     It has asked for them all the same: so an equal one that it asks for afterwards is another one each time."""
     app = make_app(local_worker=False)
     child, gate = children(app)
 
-    async def waits() -> None:
+    async def come() -> AsyncIterator[int]:
+        for _ in range(3):
+            yield 0
+
+    async def waits(ctx: Context) -> None:
         if how == "one":
             await child.aio_run(0)
+        elif how.startswith("map"):
+            async for _ in child.aio_map([0, 0, 0] if how == "map" else come()):
+                pass
+        elif how == "group":
+            async with ctx.group("some") as group:
+                for _ in range(3):
+                    group.spawn(child, 0)
         else:
             items = [child.create_bulk_run_item(0, key=f"{n}" if how == "keys" else None) for n in range(3)]
             await child.aio_run_many(items)
@@ -386,7 +397,7 @@ def test_what_durable_code_gives_up_before_it_was_asked_for_anew_is_cancelled(ma
 
         with contextlib.suppress(ExceptionGroup):
             async with asyncio.TaskGroup() as group:
-                group.create_task(waits())
+                group.create_task(waits(ctx))
                 group.create_task(raises())
         other = await child.aio_run_no_wait(0)
         await ctx.aio_wait_for_event("on", lookback_window="1h")

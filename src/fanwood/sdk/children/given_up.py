@@ -20,16 +20,26 @@ SOME = 500
 """Of those that are asked for in one call, so many are looked at together."""
 
 
+async def pages_of(items: Iterator[BulkRunItem[Any, Any]]) -> AsyncIterator[list[BulkRunItem[Any, Any]]]:
+    """As many as are looked at together, and no more than are asked for: `items` may have no end."""
+    while some := list(islice(items, SOME)):
+        yield some
+
+
 async def asked_before(
-    attempt: Attempt, items: Iterator[BulkRunItem[Any, Any]], encode: Callable[[BulkRunItem[Any, Any]], Any]
+    attempt: Attempt,
+    pages: AsyncIterator[list[BulkRunItem[Any, Any]]],
+    encode: Callable[[BulkRunItem[Any, Any]], Any],
 ) -> AsyncIterator[list[BulkRunItem[Any, Any]]]:
-    """Those of `items` that an earlier attempt had asked for, some at a time; they are to be asked for before the next
-    are taken. It asked in this order: behind many that are not known there are none. (`items` may have no end.)"""
-    any_was, last = True, dict[bytes, int]()
-    while any_was and (some := list(islice(items, SOME))):
+    """Those that an earlier attempt had asked for, some at a time; they are to be asked for before the next are taken.
+    It asked in this order: behind a page of which none is known there are none."""
+    last = dict[bytes, int]()
+    async for some in pages:
         known, any_was = _known_of(attempt, some, encode, last)
         if known:
             yield known
+        if not any_was:
+            return
 
 
 def _known_of(

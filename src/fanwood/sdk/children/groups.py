@@ -27,6 +27,7 @@ from fanwood.sdk.children.members import Members
 from fanwood.sdk.children.owning import abandon, owning
 from fanwood.sdk.children.refs import TaskRunRef, ref_for
 from fanwood.sdk.children.streams import Streams
+from fanwood.sdk.children.undisturbed import Undisturbed
 from fanwood.sdk.declaring.identity import content_digest, part_identity
 from fanwood.sdk.declaring.options import NOT_GIVEN, merged
 from fanwood.sdk.recording.once import in_a_step
@@ -184,7 +185,8 @@ class Group:
             raise UsageError("a group is for one block: make another by ctx.group()")
         if name is None:
             ordered(attempt, "ctx.group", in_a_step=in_a_step())
-        parts = await known_parts(attempt)
+        entering = Undisturbed(attempt)
+        parts = await entering.learn(lambda: known_parts(attempt))
         with registering:
             if name is None:
                 self._identity = attempt.identify(None, content_digest("~group", b""))
@@ -196,13 +198,15 @@ class Group:
                     )
                 parts.under_way.add(self._identity)
         try:
-            await self._begin_members(parts)
+            await entering.learn(self._make_members(parts).begin)
+            parts.found.pop(self._identity, None)
         except BaseException:  # the block is not entered, and may be begun anew
             self._members = None
             self._forget_name()
             raise
+        entering.entered()
 
-    async def _begin_members(self, parts: Parts) -> None:
+    def _make_members(self, parts: Parts) -> Members:
         attempt = self._attempt
         if self._how.deadline is not None:
             self._deadline = self._began(parts) + in_microseconds(checks.seconds(self._how.deadline, "deadline"))
@@ -212,8 +216,7 @@ class Group:
             self._decided = msgspec.json.decode(found.output, type=Decision)
             attempt.given((found.id,))
         self._members = Members(attempt, self._how.limit, self._deadline, self._identity)
-        await self._members.begin()
-        parts.found.pop(self._identity, None)
+        return self._members
 
     def _began(self, parts: Parts) -> int:
         """When the group was begun, by the first attempt that did."""

@@ -120,10 +120,12 @@ class Members(Spawner):
         self.stream.under_way = lambda: [(number, run.id) for number, run in list(self.living.items())]
 
     async def begin(self) -> None:
-        """As above. Of a run in a fork also what is large is read, as a member has its reference at once."""
+        """As above, as often as it is broken off. Of a run in a fork also what is large is read, as a member has its
+        reference at once."""
         await super().begin()
         attempt = self._of
-        self._keys = attempt.hold_keys()  # who adds one can't wait until they were read
+        if self._keys is None:
+            self._keys = attempt.hold_keys()  # who adds one can't wait until they were read
         await learn_keys(attempt, self._keys)
         if attempt.fork is not None:
             await learn_large(attempt, attempt.fork)

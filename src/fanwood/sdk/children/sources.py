@@ -11,7 +11,7 @@ from fanwood import checks
 from fanwood.errors import UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import AsyncIterator, Callable
 
     from fanwood.clock import Clock
 
@@ -19,6 +19,10 @@ AHEAD = 500
 """So many inputs of an async iterable are read ahead."""
 LONGEST_READ = 0.01
 """Seconds. What was read from a slow iterable so far is spawned then, and results are given out."""
+
+
+TURNS = 10
+"""Of the loop, in which an async iterable that has something gives it."""
 
 
 class Source:
@@ -49,6 +53,11 @@ class Source:
             self.error = error
         self.ended = True
         return taken
+
+    async def rest(self, most: int) -> AsyncIterator[list[Any]]:
+        """What nobody has taken, so many at a time, as far as it is there: nothing is waited for."""
+        while not self.ended and (taken := self.take(most)):
+            yield taken
 
     def close(self) -> None:
         """Nobody takes any more."""
@@ -84,6 +93,16 @@ class AsyncSource(Source):
                 raise self._broken
             self.error = self._broken
         return taken
+
+    async def rest(self, most: int) -> AsyncIterator[list[Any]]:
+        empty = 0
+        while not self.ended and empty < TURNS:
+            if taken := self.take(most):
+                empty = 0
+                yield taken
+            else:
+                empty += 1
+                await asyncio.sleep(0)  # in which more is read
 
     def close(self) -> None:
         super().close()

@@ -17,7 +17,7 @@ from fanwood.engine.waits import Outputs
 from fanwood.errors import PayloadTooLargeError, UsageError
 from fanwood.model.commands import Attach, Spawn, SpawnKind
 from fanwood.sdk.children.forking import Copies
-from fanwood.sdk.children.given_up import asked_before
+from fanwood.sdk.children.given_up import asked_before, pages_of
 from fanwood.sdk.children.hedging import hedge_of
 from fanwood.sdk.children.kinds import child_kind, root_kind
 from fanwood.sdk.children.mock_host import MockedError, MockHost
@@ -38,7 +38,7 @@ from fanwood.sdk.running.sameness import asked_with
 from fanwood.sdk.running.waiting import interruptible, parked, wait_for
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import AsyncIterator, Iterable, Iterator
 
     from fanwood.engine.waits import Collector
     from fanwood.model.commands import Ended
@@ -86,7 +86,7 @@ class Spawner:
         self._answered: list[tuple[int, Ended]] = []  # their numbers, and how they had ended
         self._has_asked = self._waits_for_copies = False  # (asked: the engine puts ends, too)
         self.lost = ""  # why what is given up is cancelled, if it is not that who waited was
-        self._taken_out = 0  # of those planned, by who spawns without end
+        self._taken_out: int = 0  # of those planned, by who spawns without end
 
     # --- spawning --------------------------------------------------------------------------------------------------
 
@@ -103,7 +103,7 @@ class Spawner:
             while not self._has_failed() and (chunk := list(islice(source, CHUNK))):
                 await self.spawn_some(chunk)
         except asyncio.CancelledError:
-            await self._ask_again(chain(chunk, source))
+            await self.ask_again(pages_of(chain(chunk, source)))
             raise
         if self._engine_must_answer():
             await self.all_answered()
@@ -111,14 +111,14 @@ class Spawner:
             self.collector.close()
         return self.planned
 
-    async def _ask_again(self, items: Iterator[BulkRunItem[Any, Any]]) -> None:
-        """It was given up before `items` were asked for. Those that an earlier attempt had asked for are asked for all
+    async def ask_again(self, pages: AsyncIterator[list[BulkRunItem[Any, Any]]]) -> None:
+        """It was given up before these were asked for. Those that an earlier attempt had asked for are asked for all
         the same: so they end with this wait, and equal ones that come after them have the numbers that they had."""
         attempt = self._attempt
         if attempt is None or attempt.is_first or attempt.interruption is not None or attempt.code_ended:
             return
         await learn(attempt)
-        async for known in asked_before(attempt, items, self._encode):
+        async for known in asked_before(attempt, pages, self._encode):
             await self.spawn_some(known)
 
     def _has_failed(self) -> bool:

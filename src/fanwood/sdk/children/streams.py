@@ -8,38 +8,42 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any, Generic, Literal, TypeAlias, TypeVar, Unpack, cast, overload
 
 from fanwood import checks
 from fanwood.engine.signals import block, running_loop
-from fanwood.engine.waits import Stream
 from fanwood.errors import (
-    AttemptFencedError,
     BlockingCallError,
-    EngineClosedError,
+    FanwoodError,
     PayloadError,
-    SpawnError,
-    UsageError,
 )
 from fanwood.model.states import RunState
+from fanwood.sdk.children.endless import OVER, REFUSED, StreamSpawner
 from fanwood.sdk.children.interrupted import tell_loop_interrupted
 from fanwood.sdk.children.mock_host import MockHost
+from fanwood.sdk.children.mocked_flow import MockedFlow
 from fanwood.sdk.children.owning import abandon, owning
-from fanwood.sdk.children.planned import Planned
 from fanwood.sdk.children.sources import Source, source_of
-from fanwood.sdk.children.spawning import CHUNK, WINDOW, Spawner
+from fanwood.sdk.children.spawning import CHUNK, WINDOW
 from fanwood.sdk.declaring.items import BulkRunItem
 from fanwood.sdk.declaring.options import NOT_GIVEN, RunOptions, TriggerWorkflowOptions, known_only, merged
 from fanwood.sdk.declaring.outcomes import error_of, typed_output
 from fanwood.sdk.running.current import current_attempt
 from fanwood.sdk.running.interrupting import INTERRUPTIONS
-from fanwood.sdk.running.waiting import wait_for
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Callable, Generator
+    from collections.abc import (
+        AsyncGenerator,
+        AsyncIterable,
+        AsyncIterator,
+        Callable,
+        Generator,
+        Iterable,
+        Mapping,
+    )
 
     from fanwood.model.commands import Ended
+    from fanwood.sdk.children.planned import Planned
     from fanwood.sdk.declaring.host import Host
 
 In = TypeVar("In")
@@ -67,80 +71,6 @@ class Options:
         self.keep_errors = checks.flag(return_exceptions, "return_exceptions")
 
 
-_REFUSED = (PayloadError, UsageError, SpawnError)
-"""What is wrong with one of the inputs, or too much, and not with what was asked for before."""
-_OVER = (AttemptFencedError, EngineClosedError)
-
-
-class _Stream(Stream):
-    def refuse(self, error: BaseException) -> None:  # noqa: ARG002  (who looks finds it in the answer)
-        """What came before goes on."""
-        self.nudge()
-
-    def drop(self, number: int) -> None:
-        """It never comes."""
-        self._open.discard(number)
-
-
-class StreamSpawner(Spawner):
-    """Spawns without end: keeps what is under way."""
-
-    def __init__(self, host: Host) -> None:
-        self.stream = _Stream(owns=True)
-        super().__init__(host, wait=True, collector=self.stream)
-        self.under_way: dict[int, Planned] = {}
-        self.refused: dict[int, Exception] = {}
-        self.is_torn = False  # some of a request was planned, and not sent
-        self.stream.under_way = lambda: [(number, run.id) for number, run in list(self.under_way.items())]
-
-    async def spawn_some(self, chunk: list[BulkRunItem[Any, Any]]) -> None:
-        try:
-            await super().spawn_some(chunk)
-        except _REFUSED as error:
-            self.is_torn = bool(self.planned) and not any(error is one for one in self.refused.values())
-            raise
-        finally:
-            planned = enumerate(self.planned, self._taken_out)
-            self.under_way.update((number, run) for number, run in planned if number not in self.refused)
-            self._taken_out += len(self.planned)
-            self.planned.clear()
-
-    @property
-    def is_answered(self) -> bool:
-        """Whether the oldest request was, and nobody has looked."""
-        return bool(self._unanswered) and self._unanswered[0].signal.fired
-
-    async def check_answers(self) -> None:
-        """Of requests that were answered one may have been refused, whose runs are then under way no more."""
-        while self.is_answered:
-            await self._next_answer()
-
-    async def _next_answer(self) -> None:
-        answer = self._unanswered[0]
-        try:
-            await super()._next_answer()
-        except _REFUSED as error:
-            for number in answer.numbers if error is answer.error else ():
-                self.refused[number] = error
-                self.stream.drop(number)
-                self.under_way.pop(number, None)
-            raise
-
-    async def wait_for_some(self) -> None:
-        """Wait until something has come."""
-        await wait_for(self.stream, self._host, None, "a stream", self.tasks)
-
-    def give_up(self) -> None:
-        self._engine.give_up(self.stream, self.unfinished())
-
-    def unfinished(self) -> list[bytes]:
-        return [run.id for run in self.under_way.values() if run.id not in self._roots]
-
-    def _found_instead(self, number: int, holder: bytes) -> None:
-        if number in self.under_way:
-            self.under_way[number] = Planned(holder, self.under_way[number].spec)
-
-
 class Flow:
     """One stream, as its generator drives it."""
 
@@ -152,6 +82,7 @@ class Flow:
         self._begun = False
         self._next = 0  # whose turn it is, if they are ordered
         self._ended: dict[int, tuple[Planned, Ended]] = {}  # and not given out yet, as they came
+        self._unsent: list[BulkRunItem[Any, Any]] = []  # that were taken, when the wait was cancelled
         self._cancelled = False
         self._error: BaseException | None = None  # which ends it, when what came before was given out
         self._last: Exception | None = None  # which ends what is asked for: told when all of that was given out
@@ -164,19 +95,23 @@ class Flow:
             TaskRunError: it is the turn of a run that has no output.
             Exception: what came before was given out, and the source has raised this; or the next input can't be.
         """
+        with owning(self._spawner):
+            async with self._leaving():
+                return await self._more()
+
+    async def _more(self) -> list[Any]:
         if not self._begun:
             await self._spawner.begin()
             self._begun = True
-        with owning(self._spawner), self._leaving():
-            while self._error is None:
-                self._collect()
-                full = await self._fill()
-                if values := self._values():
-                    return values
-                if self._error is None and self._source.ended and await self._is_over():
-                    return []
-                if full and self._error is None:
-                    await self._spawner.wait_for_some()
+        while self._error is None:
+            self._collect()
+            full = await self._fill()
+            if values := self._values():
+                return values
+            if self._error is None and self._source.ended and await self._is_over():
+                return []
+            if full and self._error is None:
+                await self._spawner.wait_for_some()
         raise self._error
 
     async def close(self) -> None:
@@ -185,15 +120,31 @@ class Flow:
         if self._spawner.under_way and not self._cancelled:
             await abandon(self._spawner)
 
-    @contextlib.contextmanager
-    def _leaving(self) -> Generator[None]:
+    @contextlib.asynccontextmanager
+    async def _leaving(self) -> AsyncGenerator[None]:
         """While inside, a cancellation is one of the wait: in a task, `owning` decides what comes of it."""
         try:
             yield
         except INTERRUPTIONS as error:
             self._cancelled = self._spawner.attempt is not None and isinstance(error, asyncio.CancelledError)
             tell_loop_interrupted(error, self._spawner.under_way)
+            if self._cancelled:
+                with contextlib.suppress(FanwoodError):
+                    await self._spawner.ask_again(self._rest())
             raise
+
+    async def _rest(self) -> AsyncIterator[list[BulkRunItem[Any, Any]]]:
+        """What is still to be asked for, up to the first that can't be; as far as it is there."""
+        if self._unsent:
+            yield self._unsent
+        async for values in self._source.rest(CHUNK):
+            items: list[BulkRunItem[Any, Any]] = []
+            with contextlib.suppress(Exception):
+                for value in values:
+                    items.append(self._item(value))  # noqa: PERF401  (those before one that raises are needed)
+            yield items
+            if len(items) < len(values):
+                return
 
     async def _is_over(self) -> bool:
         """Whether nothing is under way any more; if an error has ended what was asked for, it is that one's turn."""
@@ -210,8 +161,8 @@ class Flow:
         """While inside, what refuses a run ends what is asked for, and not what was asked for before."""
         try:
             yield
-        except _REFUSED as error:
-            if isinstance(error, _OVER) or self._spawner.is_torn:
+        except REFUSED as error:
+            if isinstance(error, OVER) or self._spawner.is_torn:
                 raise
             self._last = self._last or error
             self._source.close()
@@ -250,8 +201,12 @@ class Flow:
                 await self._spawn_items(items)
 
     async def _spawn_items(self, items: list[BulkRunItem[Any, Any]]) -> None:
+        count = self._spawner.count
         try:
             await self._spawner.spawn_some(items)
+        except asyncio.CancelledError:
+            self._unsent = items if self._spawner.count == count else []
+            raise
         except PayloadError:  # of one of them, and none was sent
             if len(items) == 1:
                 raise
@@ -277,28 +232,6 @@ class Flow:
             else:
                 self._error = error_of(ended, run.id, run.spec.name)
         return values
-
-
-class MockedFlow:
-    """In a mock run: each result when it is asked for."""
-
-    def __init__(self, host: MockHost, inputs: Any, item: Callable[[Any], BulkRunItem[Any, Any]], how: Options) -> None:
-        self._host = host
-        self._inputs: Any = iter(cast("Any", inputs)) if isinstance(inputs, Iterable) else aiter(inputs)
-        self._blocks = isinstance(inputs, Iterable)
-        self._item = item
-        self._keep_errors = how.keep_errors
-
-    async def more(self) -> list[Any]:
-        """The next result; none at the end."""
-        try:
-            value = next(self._inputs) if self._blocks else await anext(self._inputs)
-        except (StopIteration, StopAsyncIteration):
-            return []
-        return [await self._host.answer(self._item(value), keep_errors=self._keep_errors)]
-
-    async def close(self) -> None:
-        """Nothing is under way."""
 
 
 def blocking_results(flow: Flow | MockedFlow, name: str) -> Generator[Any]:
@@ -445,5 +378,5 @@ class Streams(Generic[In, Out]):
         source = source_of(inputs, self._host.clock, self.name, blocking=blocking)
         attempt = current_attempt.get()
         if attempt is not None and isinstance(attempt.host, MockHost):
-            return MockedFlow(attempt.host, inputs, item, how)
+            return MockedFlow(attempt.host, inputs, item, keep_errors=how.keep_errors)
         return Flow(self._host, source, item, how)
