@@ -17,6 +17,7 @@ from fanwood.errors import (
     InputValidationError,
     PayloadError,
     RunNotFoundError,
+    StoreBusyError,
     TaskRunError,
     TaskRunTimedOut,
     UsageError,
@@ -278,6 +279,30 @@ def test_what_a_pusher_left_open_is_done_by_a_worker(app: Fanwood, monkeypatch: 
     app.engine().call(lambda store: store.push([Kept("e", "paid", '"left"')]), changes=True).result(60)
     assert [ref.result(60) for ref in refs] == ["left"] * 3
     until(lambda: not app.engine().call(lambda store: store.open_events(1)).result(60), "it is closed")
+
+
+def test_what_is_pushed_is_pushed_whatever_becomes_of_the_rest(app: Fanwood, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The event is kept, and the store in trouble before all waits were looked at: a worker does it."""
+    monkeypatch.setattr(service, "LOOK_EVERY", 0.01)
+    for module in ("memory", "sqlite", "postgres"):
+        monkeypatch.setattr(f"fanwood.store.{module}.outside.AT_ONCE", 1)
+    task = waiter(app, "async")
+    refs = [task.run_no_wait({}) for _ in range(3)]
+    until_waiting(app, *[ref.id for ref in refs])
+    store: Any = app.engine().store
+    spread, troubles = store.spread, 2
+
+    async def spreads(event: Kept) -> bool:
+        nonlocal troubles
+        if troubles:
+            troubles -= 1
+            raise StoreBusyError("busy")
+        return await spread(event)
+
+    store.spread = spreads
+    event = app.events.push("paid", "once")
+    assert [ref.result(60) for ref in refs] == ["once"] * 3
+    assert [each.id for each in app.events.list("paid")] == [event.id]
 
 
 def test_old_events_are_forgotten(make_app: MakeApp, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -11,7 +11,15 @@ from typing import Any
 import pytest
 
 from fanwood import Context, Fanwood, Message, RunState
-from fanwood.errors import PayloadError, RunEndedError, RunNotFoundError, TaskRunError, TaskRunTimedOut, UsageError
+from fanwood.errors import (
+    PayloadError,
+    RunEndedError,
+    RunNotFoundError,
+    StoreBusyError,
+    TaskRunError,
+    TaskRunTimedOut,
+    UsageError,
+)
 from tests.conftest import MakeApp
 from tests.faults.processes import until
 
@@ -229,3 +237,34 @@ async def test_what_a_receive_that_was_given_up_would_have_got_the_next_one_gets
     await app.events.aio_push("e", 5)
     assert await ref.aio_result(60) == [[1, 2], 5]
     assert sum((await app.runs.aio_counts(ref.id)).by_task["~message"].values()) == 3
+
+
+def test_what_is_sent_is_sent_whatever_becomes_of_its_delivery(app: Fanwood, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The message is committed, and what waits for it not looked at yet, when the store is in trouble."""
+
+    @app.task
+    async def reads(_: dict, ctx: Context) -> list[Any]:
+        return [(await ctx.aio_receive("cmd")).payload for _ in range(2)]
+
+    store: Any = app.engine().store
+    send, deliver, troubles = store.send, store.deliver, 2
+
+    async def sends(*about: Any) -> bool:
+        with monkeypatch.context() as few:
+            for module in ("memory", "sqlite", "postgres"):
+                few.setattr(f"fanwood.store.{module}.outside.AT_ONCE", 0)
+            return await send(*about)
+
+    async def delivers(*about: Any) -> None:
+        nonlocal troubles
+        if troubles:
+            troubles -= 1
+            raise StoreBusyError("busy")
+        await deliver(*about)
+
+    ref = reads.run_no_wait({})
+    until(lambda: any(one.status is RunState.WAITING for one in app.runs.children(ref.id)), "it waits")
+    store.send, store.deliver = sends, delivers
+    app.runs.send(ref.id, "cmd", "a")
+    app.runs.send(ref.id, "cmd", "b")
+    assert ref.result(60) == ["a", "b"]

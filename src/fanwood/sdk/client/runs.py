@@ -393,7 +393,9 @@ class Runs(Surgery, Forks, Bulk):
             engine = self._host.engine()
             if key is None and not engine.store.embedded:  # a server's answer may be lost, and it is sent once more
                 key = self._host.ids.new_id()
-            await asked(engine, lambda store: store.send(id_, name, text, key), changes=True)
+            if await asked(engine, lambda store: store.send(id_, name, text, key), changes=True):
+                # It is sent, whatever becomes of what is left to be done: that is no call of the sender's.
+                engine.call(lambda store: store.deliver(id_, name), changes=True, steadfast=True)
 
         await once("runs.send", name, id_ + about, act)
 

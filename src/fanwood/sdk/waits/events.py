@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar, cast
@@ -13,7 +14,7 @@ from fanwood.clock import moment
 from fanwood.codec import codec_for
 from fanwood.durations import in_microseconds
 from fanwood.engine.signals import block
-from fanwood.errors import PayloadTooLargeError, RunNotFoundError, UsageError
+from fanwood.errors import PayloadTooLargeError, RunNotFoundError, StoreError, UsageError
 from fanwood.ids import id_text
 from fanwood.model.commands import Finished, Record
 from fanwood.model.matching import Event as Kept
@@ -237,9 +238,10 @@ async def push(store: Store, events: Sequence[Kept]) -> list[Kept]:
 
 
 async def _finished(store: Store, pushed: list[Kept]) -> list[Kept]:
-    for event in pushed:
-        if event.open:
-            await finish(store, event)
+    with contextlib.suppress(StoreError):  # they are pushed, and what is left of it a worker does
+        for event in pushed:
+            if event.open:
+                await finish(store, event)
     return pushed
 
 

@@ -92,20 +92,19 @@ class MemoryOutside(Outside):
 
     # --- messages --------------------------------------------------------------------------------------------------
 
-    async def send(self, run_id: bytes, name: str, envelope: str, once: bytes | None = None) -> None:
+    async def send(self, run_id: bytes, name: str, envelope: str, once: bytes | None = None) -> bool:
         tables = self._memory.tables
         with self._memory.transaction(self._user) as now:
             run = self._run(run_id)
             sent = tables.messages.setdefault(run_id, {})
             if once is not None and any(each.once == once for each in sent.values()):
-                return
+                return False
             must_receive(run_id, run.kind, over=run.is_over or self._memory.hot.leaving.closed(run) is not None)
             message = Message(run_id, name, tables.next_number(), envelope, once)
             sent[message.number] = message
             more = self._deliver(now, run_id, name)
         self._on_notify()
-        if more:
-            await self.deliver(run_id, name)
+        return more
 
     async def deliver(self, run_id: bytes, name: str) -> None:
         more = True

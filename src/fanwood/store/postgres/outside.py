@@ -109,7 +109,7 @@ class PostgresOutside(Served, Outside):
 
     # --- messages --------------------------------------------------------------------------------------------------
 
-    async def send(self, run_id: bytes, name: str, envelope: str, once: bytes | None = None) -> None:
+    async def send(self, run_id: bytes, name: str, envelope: str, once: bytes | None = None) -> bool:
         kind, _ = await part_of(self, run_id)
         must_receive(run_id, kind, over=False)
         place = inbox_mark(run_id, name)
@@ -119,8 +119,7 @@ class PostgresOutside(Served, Outside):
             ((answer, told, more),) = await work.db.call("fw_send", work.now, key_lock(place), *about)
             work.told += told
         must_receive(run_id, kind, over=answer != 0)
-        if more:
-            await self.deliver(run_id, name)
+        return bool(more)
 
     async def deliver(self, run_id: bytes, name: str) -> None:
         place, more = inbox_mark(run_id, name), True

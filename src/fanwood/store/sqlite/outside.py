@@ -106,18 +106,17 @@ class SqliteOutside(InFile, Outside):
 
     # --- messages --------------------------------------------------------------------------------------------------
 
-    async def send(self, run_id: bytes, name: str, envelope: str, once: bytes | None = None) -> None:
+    async def send(self, run_id: bytes, name: str, envelope: str, once: bytes | None = None) -> bool:
         with self._transaction() as db:
             state, _, _, _, kind = self._about(run_id)
             if once is not None and db.execute(_SQL["was_sent"], {"run": run_id, "once": once}).get:
-                return
+                return False
             must_receive(run_id, kind, over=state.is_terminal or bool(self._leaving.closed([run_id.hex().upper()])))
             about = {"run": run_id, "number": self._leaving.next_number(), "name": name, "envelope": envelope}
             db.execute(_SQL["send"], {**about, "once": once})
             more = self._deliver(db, run_id, name)
         self._on_notify()
-        if more:
-            await self.deliver(run_id, name)
+        return more
 
     async def deliver(self, run_id: bytes, name: str) -> None:
         more = True
