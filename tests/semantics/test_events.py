@@ -215,6 +215,7 @@ def test_a_payload_may_be_anything(app: Fanwood, payload: Any) -> None:
         ({"scope": 7}, UsageError),
         ({"id": ""}, UsageError),
         ({"id": "\ud800"}, UsageError),
+        ({"id": ".."}, UsageError),
         ({"metadata": [1]}, UsageError),
     ],
 )

@@ -265,6 +265,14 @@ async def test_that_without_a_login_anyone_may(make: Make):
         "/api/v1/trees\x00",
         "/api/v1/trees%00",
         "/api/v1/trees%0d%0a",
+        "/api/v1/trees%0a",
+        "/api/v1/runs/x%5cy",
+        "/api/v1/events/..%5c..%2f../../trees",
+        "/api/v1/events/%2e%2e",
+        "/api/v1/events/../trees",
+        "/api/v1/events/a\\b",
+        "/events/../healthz",
+        "/events/%2e%2e/healthz",
         "/healthz/../api/v1/trees",
         "http://127.0.0.1:8765/api/v1/trees",
         "*",
@@ -275,9 +283,11 @@ async def test_that_strange_paths_lead_nowhere(client: Client, path: str):
     assert answer.status == 404, answer
 
 
-@pytest.mark.parametrize(
-    "path", ["//api/v1/trees", "/API/v1/trees", "/api", "/healthz/", "/healthz/x", "/x/healthz", "/Static/x", "/%61pi"]
-)
+LIKE_OURS = ["//api/v1/trees", "/API/v1/trees", "/api", "/healthz/", "/healthz/x", "/x/healthz", "/Static/x", "/%61pi"]
+NAMED = ["/events/a%5Cb", "/events/a%0A", "/events/..%2F..%2Fhealthz", "/tasks/a%5Cb"]
+
+
+@pytest.mark.parametrize("path", LIKE_OURS + NAMED)
 async def test_that_what_only_looks_like_ours_is_the_empty_frame(client: Client, path: str):
     answer = await client.ask(path, headers=[("host", HOST)])
     assert answer.status == 200

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from urllib.parse import quote
+
+import pytest
+
 from fanwood import Settings
 from fanwood.store.store import Store
 from tests.server.desk import desk
@@ -42,6 +46,22 @@ async def test_events_are_pushed_and_looked_at(settings: Settings, store: Store)
         assert (await server.post("/events/bulk", {"events": []})).status == 422
         assert (await server.post("/events/bulk", {"events": [{"key": "new"}]}, "viewer")).status == 403
     assert (await store.event("e")) is not None
+
+
+@pytest.mark.parametrize(
+    "id_",
+    ["a\\b", "a\nb", "a\n", "\n", "../../trees", "a/../b", "/", "a//b", "%2e", "\x7f", "\u202e", "?#%", "ü "],
+)
+async def test_an_event_is_found_by_whatever_its_id_is(settings: Settings, id_: str) -> None:
+    async with desk(settings) as server:
+        assert (await server.post("/events", {"key": "paid", "payload": {"n": 1}, "id": id_}, "operator")).status == 201
+        assert (await server.post("/events", {"key": "paid", "id": id_.strip() + "x"}, "operator")).status == 201
+        path = quote(id_, safe="")
+        assert (await server.get(f"/events/{path}")).body["id"] == id_
+        part = await server.get(f"/event-payloads/payload/{path}")
+        assert (part.status, part.body["text"]) == (200, '{"n":1}')
+        refused = await server.post("/events", {"key": "paid", "id": ".."}, "operator")
+        assert (refused.status, "no URL" in refused.body["title"] + refused.body.get("detail", "")) == (422, True)
 
 
 async def test_what_is_named_as_a_secret_in_an_event_is_for_nobody_s_eyes(settings: Settings, store: Store) -> None:

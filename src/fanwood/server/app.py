@@ -7,6 +7,7 @@ import sys
 from contextlib import nullcontext
 from functools import cache
 from typing import TYPE_CHECKING, Any
+from urllib.parse import unquote
 
 import msgspec
 from starlette.datastructures import Headers, MutableHeaders
@@ -19,7 +20,7 @@ from fanwood.errors import FanwoodError
 from fanwood.ids import SystemIds
 from fanwood.lens.book import Lenses
 from fanwood.server import static
-from fanwood.server.calls import Call, Table
+from fanwood.server.calls import API, Call, Table
 from fanwood.server.gate import HEADERS, SAFE, Gate
 from fanwood.server.hands import Hands
 from fanwood.server.identity import Role
@@ -42,6 +43,8 @@ if TYPE_CHECKING:
     from fanwood.settings import Settings
     from fanwood.store.store import Store
 
+NAMED = (f"{API}/", "/events/", "/tasks/")
+"""Below these there may be names of any characters."""
 BODY_SECONDS = 10.0
 """How long a body may take to come."""
 
@@ -129,12 +132,12 @@ class Application:
         except FanwoodError as error:
             refusal = refusal_for(error)
             if refusal.problem.status >= 500:
-                logger.warning("%s %s: %s", scope["method"], scope["path"], error)
+                logger.warning("%s %r: %s", scope["method"], scope["path"], error)
             response = refusal.response()
         except ClientDisconnect:
             return
         except Exception:
-            logger.exception("%s %s failed", scope["method"], scope["path"])
+            logger.exception("%s %r failed", scope["method"], scope["path"])
             response = Refusal(500, "internal", "Something went wrong here", "The server's log says what.").response()
         await response(scope, receive, send)
 
@@ -143,7 +146,7 @@ class Application:
         self._gate.check_size(scope.get("raw_path", b"") + scope["query_string"], headers)
         self._gate.check_place(headers)
         request = Request(scope, receive)
-        if not _is_plain(path):
+        if not _is_plain(path) and not (path.startswith(NAMED) and _is_escaped(scope)):
             raise not_found()
         if path.startswith("/api/") or path == "/openapi.json":
             return await self._api(request)
@@ -164,19 +167,20 @@ class Application:
         identity = gate.identify(request.headers, client)
         method = "GET" if request.method == "HEAD" else request.method
         gate.check_intent(request.headers, is_safe=method in SAFE)
-        methods = self._table.at(request.scope["path"])  # (a URL made of it would be cut off at a "?" in a name)
+        path = request.scope["path"]  # (a URL made of it would be cut off at a "?" in a name)
+        methods = self._table.at(path, plain=_is_plain(path))
         if method not in methods and identity.role is Role.NOBODY:
             raise gate.login_needed()
         if not methods:
             raise Refusal(404, "no_such_route", "There is nothing at this URL")
         if method not in methods:
             raise _wrong_method(list(methods))
-        route, path = methods[method]
+        route, parts = methods[method]
         gate.allow(identity, route)
         query = _query(request, route)
         body = None if route.body is None else _decoded(await _body(request, route.largest), route.body)
         call = Call(
-            self.site, identity, route, path, query, body, request.headers,
+            self.site, identity, route, parts, query, body, request.headers,
             may=lambda: gate.identify(request.headers, client) == identity,
         )  # fmt: skip
         with self.site.limits.heavy(identity.name) if route.heavy else nullcontext():
@@ -196,6 +200,13 @@ def _is_plain(path: str) -> bool:
     """A path with nothing in it that somebody could read in two ways."""
     segments = path.split("/")
     return path.startswith("/") and path.isprintable() and "\\" not in path and not {".", ".."} & set(segments)
+
+
+def _is_escaped(scope: Scope) -> bool:
+    """Whether the path is written such that it can be read in one way only, as anything else in it is escaped."""
+    raw = scope.get("raw_path", b"").decode("latin-1")
+    segments = {unquote(segment) for segment in raw.split("/")}
+    return raw.isascii() and raw.isprintable() and "\\" not in raw and not {".", ".."} & segments
 
 
 def _query(request: Request, route: Route) -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -93,13 +94,19 @@ class Table:
 
     def __init__(self, routes: tuple[Route, ...]) -> None:
         self.routes = routes
-        self._found = [(compile_path(route.path)[0], route) for route in routes]
+        self._found = [(_pattern(route.path), route) for route in routes]
 
-    def at(self, path: str) -> dict[str, tuple[Route, dict[str, str]]]:
-        """What is at a path: by method, the route and the path's parameters. The first of each method counts."""
+    def at(self, path: str, *, plain: bool = True) -> dict[str, tuple[Route, dict[str, str]]]:
+        """What is at a path: by method, the route and the path's parameters. The first of each method counts. One that
+        is not `plain` is of something that is named as people like."""
         found: dict[str, tuple[Route, dict[str, str]]] = {}
         for pattern, route in self._found:
-            match = pattern.match(path)
+            match = pattern.fullmatch(path) if plain or ":path}" in route.path else None
             if match:
                 found.setdefault(route.method, (route, match.groupdict()))
         return found
+
+
+def _pattern(path: str) -> re.Pattern[str]:
+    """What a route's paths look like; what is named as people like may have several lines."""
+    return re.compile(compile_path(path)[0].pattern.removesuffix("$"), re.DOTALL)

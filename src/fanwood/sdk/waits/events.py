@@ -262,6 +262,8 @@ def kept_event(event: PushEvent, settings: Settings, new_id: str) -> Kept:
         raise PayloadTooLargeError(f"the payload of {key}", len(data), settings.max_payload_bytes)
     metadata = None if event.metadata is None else metadata_json(event.metadata, "metadata")
     id_ = new_id if event.id is None else checks.key(event.id, "id", "and the event gets one")
+    if id_ in (".", ".."):
+        raise checks.refused("id", "must be another one: there is no URL with that in its path", id_)
     return Kept(id_, key, data.decode(), _text(event.scope, "scope"), metadata)
 
 
