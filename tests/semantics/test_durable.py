@@ -313,8 +313,11 @@ def test_a_timer_of_its_code_keeps_it_in_memory_on_a_loop_of_uvloop(app: Fanwood
 
     @app.durable_task(eviction_policy=EvictionPolicy(ttl=0))
     async def parent(_: int, ctx: Context) -> int:
-        await asyncio.gather(*(asyncio.sleep(0.001) for _ in range(300)))  # those are over
+        await asyncio.gather(*(asyncio.sleep(n * 0.0001) for n in range(300)))  # those are over; the first at once
         await ctx.aio_sleep_for("1h")
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(0.0001):
+                await ctx.aio_wait_for_event("never")
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(0.2):
                 await child.aio_run(1)
@@ -408,6 +411,43 @@ def test_a_run_of_which_a_branch_has_just_raised_is_not_unloaded(
 
     with pytest.raises(TaskRunError, match="unhandled errors" if how == "group" else "that was it"):
         task.run({}, timeout=60)
+    assert asked == []
+
+
+@pytest.mark.parametrize("how", ["timeout", "wait_for", "at once"])
+def test_a_run_whose_timer_is_due_is_not_unloaded(app: Fanwood, how: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A timer that is due waits for its turn among what the loop runs next, and is not among what is scheduled: code
+    that was unloaded just then slept on, for an event that never came. (Loops of uvloop have timers go first.)"""
+    asked: list[Any] = []
+
+    @app.durable_task(eviction_policy=EvictionPolicy(ttl=None))
+    async def task(input: dict, ctx: Context) -> str:
+        attempt, loop = current_attempt.get(), asyncio.get_running_loop()
+        assert attempt is not None
+        unloading: Any = attempt.unloading
+        monkeypatch.setattr(app.engine(), "suspend", asked.append)
+        due = loop.time() + (0 if how == "at once" else 0.01)
+
+        def look() -> None:
+            while loop.time() <= due + 0.005:  # it comes behind what is to run by then
+                pass
+            loop.call_soon(unloading._look)
+
+        loop.call_soon(look if how != "at once" else unloading._look)
+        with contextlib.suppress(TimeoutError):
+            if how == "wait_for":
+                await asyncio.wait_for(ctx.aio_wait_for_event("never"), due - loop.time())
+            else:
+                async with asyncio.timeout_at(due):
+                    await ctx.aio_wait_for_event("never")
+        for _ in range(10):
+            await asyncio.sleep(0)
+        return "went on"
+
+    async def run() -> str:
+        return await task.aio_run({}, timeout=60)
+
+    assert asyncio.run(run()) == "went on"  # on a loop of asyncio's
     assert asked == []
 
 

@@ -235,9 +235,9 @@ class Unloading:
             if not self._is_over() and self._waits:
                 self._wind(max(self.policy.seconds or 0.0, AGAIN))
             return
-        if self.tasks and not again and (loop := running_loop()) is not None:
-            self._wanted = True
-            loop.call_soon(partial(self._look, again=True))  # of a branch that has just raised others hear in a turn
+        if not again and (loop := running_loop()) is not None:
+            self._wanted = True  # of a branch that has just raised, and of a timer that is due, others hear in a turn
+            loop.call_soon(partial(self._look, again=True))
             return
         self._asked = True
         same, engine = self._attempt.same, self._attempt.host.engine()
@@ -421,7 +421,8 @@ def _note_timers(loop: asyncio.AbstractEventLoop, name: str) -> None:
     def noting(when: float, callback: Any, *args: Any, context: Any = None) -> asyncio.TimerHandle:
         timer = method(when, callback, *args, context=context)
         attempt = current_attempt.get() if context is None else context.get(current_attempt)
-        if attempt is not None and (unloading := attempt.unloading) is not None:
+        unloading = None if attempt is None else attempt.unloading
+        if unloading is not None and hasattr(timer, "when"):  # (what is due in less than a millisecond has none)
             unloading.note(timer)
         return timer
 
