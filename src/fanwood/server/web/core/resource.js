@@ -12,11 +12,11 @@ import { missed, touch } from "./live.js";
 /**
  * What `path` answers; asked anew when it changes, and every so many milliseconds. Data stays while it is asked for again, and if it can't be had; but for who may not see it any more.
  * @param {string | null} path null: not yet
- * @param {{every?: number}} [options]
+ * @param {{every?: number, same?: string | null}} [options] same: what is asked for under one name is one thing, though its path changes: data stays meanwhile
  * @returns {Resource<any>}
  */
-export function useResource(path, { every = 0 } = {}) {
-  const [state, set] = useState({ path, data: null, error: null, loading: true });
+export function useResource(path, { every = 0, same = path } = {}) {
+  const [state, set] = useState({ same, data: null, error: null, loading: true });
   const latest = useRef(/** @type {AbortController | null} */ (null));
   const asked = useRef(false);
 
@@ -29,11 +29,11 @@ export function useResource(path, { every = 0 } = {}) {
     try {
       const data = await get(path, control.signal);
       touch();
-      set({ path, data, error: null, loading: false });
+      set({ same, data, error: null, loading: false });
     } catch (error) {
       if (control.signal.aborted) return;
       if (every) missed.value = true;
-      set((old) => ({ ...old, path, error, data: old.path === path && error.status !== 401 ? old.data : null, loading: false }));
+      set((old) => ({ ...old, same, error, data: old.same === same && error.status !== 401 ? old.data : null, loading: false }));
     }
     if (latest.current === control) asked.current = false;
   }
@@ -53,6 +53,6 @@ export function useResource(path, { every = 0 } = {}) {
       latest.current?.abort();
     };
   }, [path, every]);
-  const fresh = state.path === path;
+  const fresh = state.same === same;
   return { data: fresh ? state.data : null, error: fresh ? state.error : null, loading: !fresh || state.loading, reload: load };
 }

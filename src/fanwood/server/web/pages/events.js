@@ -2,20 +2,20 @@
 
 import { get, query } from "../core/api.js";
 import { age, now, stamp, when } from "../core/format.js";
-import { html, lazy, useMemo, useRef, useSignal, useState } from "../core/html.js";
+import { html, lazy, useRef, useSignal, useState } from "../core/html.js";
 import { useKeys } from "../core/keys.js";
-import { go, href, place, refine } from "../core/place.js";
+import { go, href, place } from "../core/place.js";
 import { useResource } from "../core/resource.js";
 import { may, me } from "../core/session.js";
 import { Chips } from "../parts/chips.js";
 import { Empty, Freshness, tell } from "../parts/feedback.js";
+import { since, Span, Typed } from "../parts/filters.js";
 import { Payload } from "../parts/payload.js";
 import { Page } from "../parts/shell.js";
 import { shown } from "./treetabs.js";
 
 const Push = lazy(() => import("../parts/push.js"), "Push", { bare: true });
 
-const SPANS = { "1h": 3600, "24h": 86_400, "7d": 604_800 };
 const AT_ONCE = 50;
 
 /** @param {string} id */
@@ -25,10 +25,9 @@ export function EventsPage() {
   useSignal(me);
   const { query: asked } = useSignal(place);
   const [isPushing, push] = useState(false);
-  const span = asked.get("span") ?? "";
-  const since = useMemo(() => (SPANS[span] ? Math.floor(Date.now() / 1000 - SPANS[span]) * 1e6 : null), [span]);
-  const [key, scope] = [asked.get("key"), asked.get("scope")];
-  const list = useEvents(`/events${query({ key, scope, since, brief: true, limit: AT_ONCE })}`);
+  const [key, scope, span] = [asked.get("key"), asked.get("scope"), asked.get("span")];
+  const from = since(span);
+  const list = useEvents(`/events${query({ key, scope, since: from, brief: true, limit: AT_ONCE })}`, query({ key, scope, span }));
   const mayPush = may("operator") && !me.value?.namespace; // events are of none
   useKeys(() => (mayPush ? [{ keys: "p", does: "Push an event", run: () => push(true) }] : []));
   const button = mayPush && html`<button class="button" onClick=${() => push(true)}>Push an event</button>`;
@@ -38,7 +37,7 @@ export function EventsPage() {
     ${shown(list.first, () =>
       list.events.length
         ? html`<${Lines} events=${list.events} />`
-        : key || scope || since
+        : key || scope || from
           ? html`<${Empty} title="No event fits these filters"><p class="soft">A key and a scope are compared whole. Take one away, or look further back.</p><//>`
           : html`<${Empty} title="Nothing has happened yet"><p class="soft">Programs push events with <code>fanwood.events.push("order:paid")</code>, people with <code>fanwood events push order:paid</code>${mayPush ? ", or here" : ""}. Runs that wait for one go on then.</p><//>`,
     )}
@@ -47,26 +46,26 @@ export function EventsPage() {
   <//>`;
 }
 
-/** The newest, asked for again and again, and what older ones were asked for. @param {string} path */
-function useEvents(path) {
-  const first = useResource(path, { every: 5000 });
-  const known = useRef({ path: "", events: /** @type {any[]} */ ([]), more: false });
+/** The newest, asked for again and again, and what older ones were asked for. @param {string} path @param {string} same see `useResource` */
+function useEvents(path, same) {
+  const first = useResource(path, { every: 5000, same });
+  const known = useRef({ same: "?", events: /** @type {any[]} */ ([]), more: false });
   const [busy, setBusy] = useState(false);
-  if (known.current.path !== path) known.current = { path, events: [], more: false };
+  if (known.current.same !== same) known.current = { same, events: [], more: false };
   if (first.data) {
     // New ones push the oldest of the first page out of it: what was known of them goes on where that ends. If so many
     // came at once that it doesn't, the list begins anew.
     const fresh = first.data;
     const last = fresh.at(-1)?.id;
-    const at = known.current.events.findIndex((event) => event.id === last);
-    known.current = at < 0 ? { path, events: fresh, more: fresh.length === AT_ONCE } : { ...known.current, events: [...fresh, ...known.current.events.slice(at + 1)] };
+    const at = fresh.length < AT_ONCE ? -1 : known.current.events.findIndex((event) => event.id === last);
+    known.current = at < 0 ? { same, events: fresh, more: fresh.length === AT_ONCE } : { ...known.current, events: [...fresh, ...known.current.events.slice(at + 1)] };
   }
   const { events, more } = known.current;
   async function load() {
     setBusy(true);
     try {
       const older = await get(`${path}&after=${encodeURIComponent(events.at(-1).id)}`);
-      if (known.current.path === path) known.current = { path, events: [...known.current.events, ...older], more: older.length === AT_ONCE };
+      if (known.current.same === same) known.current = { same, events: [...known.current.events, ...older], more: older.length === AT_ONCE };
     } catch (error) {
       tell(error.message, { bad: true });
     }
@@ -77,19 +76,11 @@ function useEvents(path) {
 
 /** @param {{asked: URLSearchParams}} props */
 function Filters({ asked }) {
-  const typing = useRef(0);
-  const later = (/** @type {string} */ name) => (/** @type {any} */ event) => {
-    const { value } = event.currentTarget;
-    clearTimeout(typing.current);
-    typing.current = setTimeout(() => refine({ [name]: value.trim() || null }), 300);
-  };
   const chips = ["key", "scope"].filter((name) => asked.get(name)).map((name) => ({ name, text: asked.get(name) ?? "", clears: [name] }));
   return html`<form class="filters" role="search" aria-label="Filter events" onSubmit=${(event) => event.preventDefault()}>
-      <select aria-label="Pushed" value=${asked.get("span") ?? ""} onChange=${(event) => refine({ span: event.currentTarget.value })}>
-        <option value="">Any time</option><option value="1h">Last hour</option><option value="24h">Last day</option><option value="7d">Last week</option>
-      </select>
-      <input class="short" aria-label="Key" placeholder="Key" value=${asked.get("key") ?? ""} onInput=${later("key")} spellcheck=${false} />
-      <input class="short" aria-label="Scope" placeholder="Scope" value=${asked.get("scope") ?? ""} onInput=${later("scope")} spellcheck=${false} />
+      <${Span} label="Pushed" asked=${asked} />
+      <${Typed} name="key" label="Key" asked=${asked} />
+      <${Typed} name="scope" label="Scope" asked=${asked} />
     </form>
     <${Chips} chips=${chips} />`;
 }

@@ -7,18 +7,17 @@ import { here, place } from "../core/place.js";
 import { useResource } from "../core/resource.js";
 import { Clusters } from "../parts/clusters.js";
 import { Empty, Freshness } from "../parts/feedback.js";
+import { since, SPANS } from "../parts/filters.js";
 import { RunList } from "../parts/runlist.js";
 import { Page } from "../parts/shell.js";
 import { shown } from "./treetabs.js";
 
-const SPANS = { "1h": ["Last hour", 3600], "24h": ["Last day", 86_400], "7d": ["Last week", 604_800] };
-
 export function FailuresPage() {
   const { query: asked } = useSignal(place);
   const span = SPANS[asked.get("span") ?? ""] ? (asked.get("span") ?? "") : "24h";
-  const since = Math.floor((Date.now() / 1000 - SPANS[span][1]) / 60) * 60e6;
+  const from = since(span);
   const chosen = asked.get("cluster");
-  const resource = useResource(`/failures${query({ since })}`, { every: 15_000 });
+  const resource = useResource(`/failures${query({ since: from })}`, { every: 15_000, same: span });
   return html`<${Page} title="Failures">
     <div class="page-head"><h1>Failures</h1>
       <div class="segments" role="group" aria-label="Since">
@@ -34,7 +33,7 @@ export function FailuresPage() {
       return html`<p class="soft lead">${count(sum)} ${sum === 1 ? "run" : "runs"} failed, of ${many(clusters.length, "kind")}.</p>
         <section class="big-clusters" aria-label="Kinds of failures">
           <${Clusters} clusters=${clusters} now=${now()} chosen=${chosen} most=${50} to=${(/** @type {string} */ key) => here({ cluster: key === chosen ? null : key })}
-            filter=${(/** @type {string} */ key) => ({ cluster: key, since, all: true })} />
+            filter=${(/** @type {string} */ key) => ({ cluster: key, since: from, all: true })} />
         </section>
         ${one?.examples?.length && html`<section class="section"><h2>Like these</h2><${RunList} runs=${one.examples} label="Examples of this failure" /></section>`}`;
     })}

@@ -2,30 +2,28 @@
 
 import { query } from "../core/api.js";
 import { age, count, now, shortId, stamp, took } from "../core/format.js";
-import { html, useEffect, useRef, useSignal, useState } from "../core/html.js";
+import { html, useEffect, useSignal, useState } from "../core/html.js";
 import { useKeys } from "../core/keys.js";
 import { listen } from "../core/live.js";
-import { go, href, place, refine } from "../core/place.js";
+import { go, href, place } from "../core/place.js";
 import { useResource } from "../core/resource.js";
 import { asState, ORDER, STATES, total } from "../core/states.js";
 import { get } from "../core/api.js";
 import { Chips } from "../parts/chips.js";
 import { BulkButtons } from "../parts/doing.js";
 import { Empty, Freshness, Loading, Refused } from "../parts/feedback.js";
+import { since, Span, Typed } from "../parts/filters.js";
 import { Page } from "../parts/shell.js";
 import { Bar, State } from "../parts/state.js";
 
-const SPANS = { "1h": 3600, "24h": 86_400, "7d": 604_800 };
-
 /** What the address asks for, as the API takes it. @param {URLSearchParams} asked */
 function filterOf(asked) {
-  const span = SPANS[asked.get("span") ?? ""];
   const [key, value] = (asked.get("meta") ?? "").split("=");
   return {
     task: asked.get("task"),
     state: asState(asked.get("state")),
     q: asked.get("q"),
-    since: span ? Math.floor((Date.now() / 1000 - span) / 60) * 60e6 : null,
+    since: since(asked.get("span")),
     metadata: key && value !== undefined ? JSON.stringify({ [key]: value }) : null,
   };
 }
@@ -36,8 +34,9 @@ export function TreesPage() {
   const { query: asked } = useSignal(place);
   const filter = filterOf(asked);
   const path = `/trees${query({ ...filter, limit: 50 })}`;
-  const first = useResource(path);
-  const older = useOlder(path, first.data?.after ?? null);
+  const same = query({ ...filter, since: asked.get("span") });
+  const first = useResource(path, { same });
+  const older = useOlder(path, same, first.data?.after ?? null);
   useEffect(() => {
     let waiting = 0;
     const stop = listen("trees", ({ event }) => {
@@ -64,18 +63,18 @@ export function TreesPage() {
   <//>`;
 }
 
-/** The pages after the first. @param {string} path @param {string | null} start */
-function useOlder(path, start) {
-  const none = { path, runs: [], counts: {}, failures: {}, least: [], after: /** @type {string | null | undefined} */ (undefined), busy: false };
+/** The pages after the first. @param {string} path @param {string} same see `useResource` @param {string | null} start */
+function useOlder(path, same, start) {
+  const none = { same, runs: [], counts: {}, failures: {}, least: [], after: /** @type {string | null | undefined} */ (undefined), busy: false };
   const [state, set] = useState(none);
-  const mine = state.path === path ? state : none;
+  const mine = state.same === same ? state : none;
   const after = mine.after === undefined ? start : mine.after;
   async function load() {
     if (!after) return;
     set({ ...mine, busy: true });
     try {
       const page = await get(`${path}&after=${encodeURIComponent(after)}`);
-      set({ path, runs: [...mine.runs, ...(page.runs ?? [])], counts: { ...mine.counts, ...page.counts }, failures: { ...mine.failures, ...page.failures }, least: [...mine.least, ...(page.at_least ?? [])], after: page.after ?? null, busy: false });
+      set({ same, runs: [...mine.runs, ...(page.runs ?? [])], counts: { ...mine.counts, ...page.counts }, failures: { ...mine.failures, ...page.failures }, least: [...mine.least, ...(page.at_least ?? [])], after: page.after ?? null, busy: false });
     } catch {
       set({ ...mine, busy: false });
     }
@@ -85,26 +84,18 @@ function useOlder(path, start) {
 
 /** @param {{asked: URLSearchParams}} props */
 function Filters({ asked }) {
-  const typing = useRef(0);
-  const later = (/** @type {string} */ name) => (/** @type {any} */ event) => {
-    const { value } = event.currentTarget;
-    clearTimeout(typing.current);
-    typing.current = setTimeout(() => refine({ [name]: value.trim() || null }), 300);
-  };
   const chips = [["task", "task"], ["meta", "metadata"], ["q", "text"]].filter(([name]) => asked.get(name)).map(([name, text]) => ({ name: text, text: asked.get(name) ?? "", clears: [name] }));
-  const { state, task, since, metadata } = filterOf(asked);
-  const filter = { state: state ?? undefined, task: task ?? undefined, since: since ?? undefined, metadata: metadata ? JSON.parse(metadata) : undefined };
+  const { state, task, since: from, metadata } = filterOf(asked);
+  const filter = { state: state ?? undefined, task: task ?? undefined, since: from ?? undefined, metadata: metadata ? JSON.parse(metadata) : undefined };
   return html`<form class="filters" role="search" aria-label="Filter trees" onSubmit=${(event) => event.preventDefault()}>
       <div class="segments" role="group" aria-label="State">
         <a href=${link(asked, "state", null)} aria-current=${asked.get("state") ? null : "true"}>All</a>
         ${ORDER.map((state) => html`<a key=${state} href=${link(asked, "state", state)} aria-current=${asked.get("state") === state ? "true" : null}><span class=${`glyph is-${state}`} aria-hidden="true">${STATES[state].glyph}</span>${STATES[state].word}</a>`)}
       </div>
-      <select aria-label="Started" value=${asked.get("span") ?? ""} onChange=${(event) => refine({ span: event.currentTarget.value })}>
-        <option value="">Any time</option><option value="1h">Last hour</option><option value="24h">Last day</option><option value="7d">Last week</option>
-      </select>
-      <input class="short" aria-label="Task" placeholder="Task" value=${asked.get("task") ?? ""} onInput=${later("task")} spellcheck=${false} />
-      <input class="short" aria-label="Metadata, key=value" placeholder="key=value" value=${asked.get("meta") ?? ""} onInput=${later("meta")} spellcheck=${false} />
-      ${asked.get("q") ? null : html`<${BulkButtons} roots filter=${filter} state=${state} what=${`All trees that are ${STATES[state ?? ""]?.word ?? ""}${task ? `, of ${task}` : ""}${since ? ", of the chosen time" : ""}`} />`}
+      <${Span} label="Started" asked=${asked} />
+      <${Typed} name="task" label="Task" asked=${asked} />
+      <${Typed} name="meta" label="Metadata, key=value" hint="key=value" asked=${asked} />
+      ${asked.get("q") ? null : html`<${BulkButtons} roots filter=${filter} state=${state} what=${`All trees that are ${STATES[state ?? ""]?.word ?? ""}${task ? `, of ${task}` : ""}${from ? ", of the chosen time" : ""}`} />`}
     </form>
     <${Chips} chips=${chips} />`;
 }
