@@ -9,12 +9,12 @@ from collections.abc import Coroutine
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from queue import Queue
-from typing import Any, cast
+from typing import Annotated, Any, cast
 from uuid import UUID
 
 import msgspec
 import pytest
-from pydantic import BaseModel, field_validator
+from pydantic import BaseModel, Field, field_validator
 
 from fanwood import Context, Fanwood, PromiseSettledError, PromiseTokenError, RunState
 from fanwood.errors import InputValidationError, PayloadError, PayloadTooLargeError, TaskRunError, TaskRunTimedOut
@@ -150,6 +150,13 @@ def test_the_end_of_the_run_is_the_end_of_the_promise(app: Fanwood, tokens: Queu
     assert told.value.state is RunState.CANCELLED
 
 
+Plate = Annotated[str, msgspec.Meta(pattern=r"^[A-Z]{1,3}-[A-Z]{1,2} \d{1,4}$")]
+
+
+class Car(BaseModel):
+    plate: Annotated[str, Field(pattern="^[A-Z]{3}$")]
+
+
 @pytest.mark.parametrize(
     ("type_", "value", "error"),
     [
@@ -175,6 +182,11 @@ def test_the_end_of_the_run_is_the_end_of_the_promise(app: Fanwood, tokens: Queu
         (UUID, "1", InputValidationError),
         (UUID, UUID(int=1), None),
         (Decimal, "x", InputValidationError),
+        (Plate, "B-7", InputValidationError),
+        (Plate, "B-AB 123", None),
+        (Car, {"plate": "AB"}, InputValidationError),
+        (dict[str, Plate], {"a": "B-AB 1", "b": "?"}, InputValidationError),
+        (Annotated[str, msgspec.Meta(pattern=r"^(a+)+$")], "a" * 40 + "b", InputValidationError),
     ],
 )
 def test_a_value_is_of_the_type(
@@ -189,7 +201,7 @@ def test_a_value_is_of_the_type(
         app.runs.cancel(ref.id)
     else:
         assert app.promises.resolve(token, value)
-        assert ref.result(60)[1] == (value if type_ in (Any, int, str) else str(as_json(value)))
+        assert ref.result(60)[1] == (value if type_ in (Any, int, str, Plate) else str(as_json(value)))
 
 
 def as_json(value: Any) -> Any:

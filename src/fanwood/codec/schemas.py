@@ -1,7 +1,8 @@
 """Whether JSON fits a schema, as far as that can be said without the task's code. The worker looks again, with types.
 
 Of JSON Schema those words are understood that say of what shape a value is; others are passed over, and so is what is
-no schema at all, since code may have made it. Patterns are not looked at: some take for ever.
+no schema at all, since code may have made it. Patterns are looked at where nobody looks after that, as far as it can be
+told in time (`patterns.py`).
 """
 
 from __future__ import annotations
@@ -13,6 +14,8 @@ from uuid import UUID
 
 import msgspec
 
+from fanwood.codec.patterns import Steps, fits
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
@@ -21,6 +24,8 @@ MOST = 10
 """Faults that are told."""
 STEPS = 100_000
 """Values held against schemas, at most: alternatives of alternatives take for ever."""
+PATTERN_STEPS = 100_000
+"""In all patterns of one value: some tens of milliseconds."""
 _TYPES: dict[str, tuple[type, ...]] = {
     "object": (dict,),
     "array": (list,),
@@ -57,8 +62,8 @@ Json = dict[str, Any]
 
 
 def faults(value: object, schema: object, root: str = "input", *, formats: bool = False) -> list[str]:
-    """What is wrong, each with its place; the first few. `formats`: also what is no date, though it is to be one: for
-    who is the last to look. (Models take more than one way of writing it.)"""
+    """What is wrong, each with its place; the first few. `formats`: also what is no date, though it is to be one, or
+    has not the pattern: for who is the last to look. (Models take more than one way of writing it.)"""
     if not isinstance(schema, dict):
         return []
     found: list[str] = []
@@ -74,6 +79,7 @@ class _Check:
         self._whole = whole
         self._formats = formats
         self._left = STEPS
+        self._steps = Steps(PATTERN_STEPS)
 
     def of(self, value: Any, schema: Any, place: str, depth: int) -> Iterator[str]:
         """What is wrong with a value."""
@@ -89,6 +95,7 @@ class _Check:
         yield from _limits(value, node, place)
         if self._formats and isinstance(value, str):
             yield from _format(value, node, place)
+            yield from _pattern(value, node, place, self._steps)
         if isinstance(value, dict):
             yield from self._fields(cast("Json", value), node, place, depth)
         if isinstance(value, list):
@@ -155,6 +162,12 @@ def _format(value: str, node: Json, place: str) -> Iterator[str]:
         msgspec.convert(value, kind)
     except msgspec.ValidationError:
         yield f"{place}: must be {what}"
+
+
+def _pattern(value: str, node: Json, place: str, steps: Steps) -> Iterator[str]:
+    pattern = node.get("pattern")
+    if isinstance(pattern, str) and fits(pattern, value, steps) is False:
+        yield f"{place}: must match the pattern {pattern[:100]!r}"
 
 
 def _listed(node: Json, word: str) -> list[Any]:
