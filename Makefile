@@ -51,8 +51,8 @@ test: rules ## lint, and all tests
 	@$(BIN)/python -m pytest -q -p tests.beside.plugin -p tests.beside.in_turn -p tests.beside.drawn -p tests.beside.forks --forks 5 \
 		--hypothesis-profile ci
 
-simulate: $(READY) ## worlds on virtual time, on all cores: SEEDS=1000, or MINUTES=10; STORE=sqlite, FIRST=5000, BRIEF=1, SEED=7 for one
-	@$(BIN)/python -m tests.simulation --remember $(if $(SEED),--seed $(SEED)) $(if $(STORE),--store $(STORE)) $(if $(BRIEF),--brief) --seeds $(or $(SEEDS),1000) --minutes $(or $(MINUTES),0) --first $(or $(FIRST),0)
+simulate: $(READY) ## worlds on virtual time, on all cores: SEEDS=1000, or MINUTES=10; STORE=sqlite, FIRST=5000, BRIEF=1, SHAPE=narrow, SEED=7 for one
+	@$(BIN)/python -m tests.simulation --remember $(if $(SEED),--seed $(SEED)) $(if $(STORE),--store $(STORE)) $(if $(BRIEF),--brief) $(if $(SHAPE),--shape $(SHAPE)) --seeds $(or $(SEEDS),1000) --minutes $(or $(MINUTES),0) --first $(or $(FIRST),0)
 
 mutants: $(READY) ## plant mistakes, one at a time, and see each caught: NAME=sqlite for those that begin so
 	@$(BIN)/python -m tests.postgres.installation

@@ -537,3 +537,54 @@ async def test_who_goes_on_does_whatever_it_did_before(lazy: Stage, how: str, be
     await lazy.sweep()
     assert await lazy.state(doomed) is CANCELLED
     assert await lazy.store.replay(run.key, TERMINAL)
+
+
+@pytest.mark.parametrize("how", ["asked for again", "asked for again as it completed"])
+async def test_what_is_below_who_is_asked_for_again_before_all_is_swept_ends(lazy: Stage, how: str) -> None:
+    """What above it was closed covers him no more, and so nothing that is below him."""
+    root = await lazy.running()
+    child = await lazy.running("b", root)
+    grandchild = await lazy.running("c", child)
+    last = await lazy.born("d", grandchild)
+    own = await lazy.born("d", child)
+    if how == "asked for again":
+        await lazy.store.cancel(root.key, "no more")
+        await lazy.report(completed(child), completed(grandchild))  # as a sweep ends them
+        assert await lazy.state(child) is await lazy.state(grandchild) is CANCELLED
+    else:
+        await lazy.report(completed(child))
+        await lazy.store.cancel(root.key, "no more")
+        await lazy.report(completed(grandchild))
+    await lazy.store.replay(root.key, TERMINAL)
+    (root,) = await lazy.claim(100, tasks=["a"])
+    await lazy.attach(root, child.key, "b")
+    assert {await lazy.state(last), await lazy.state(own)} == {RunState.QUEUED}
+    assert await lazy.sweep() == 2
+    assert {await lazy.state(last), await lazy.state(own)} == {CANCELLED}
+    again = RunState.QUEUED if how == "asked for again" else RunState.COMPLETED
+    assert await lazy.state(child) is again
+    if again is RunState.QUEUED:  # and what it asks for now lives
+        (child,) = await lazy.claim(100, tasks=["b"])
+        assert (await lazy.attach(child, own, "d")).state is RunState.QUEUED
+        assert await lazy.sweep() == 0
+
+
+async def test_who_lives_below_what_is_closed_and_is_asked_for_again_begins_anew(lazy: Stage) -> None:
+    """As if a sweep had met him before: what is below him has been ended in part."""
+    root = await lazy.running()
+    other = await lazy.register()
+    child = await lazy.running("b", root, worker=other)
+    grandchild = await lazy.running("c", child)
+    last = await lazy.born("d", grandchild)
+    await lazy.store.cancel(root.key, "no more")
+    await lazy.report(completed(grandchild))
+    assert await lazy.state(grandchild) is CANCELLED
+    await lazy.store.replay(root.key, TERMINAL)
+    (root,) = await lazy.claim(100, tasks=["a"])
+    assert (await lazy.attach(root, child.key, "b")).state is RunState.QUEUED
+    told = await lazy.commit(worker=other, mail=True)
+    assert [(notice.run_id, notice.attempt) for notice in told.mine] == [(child.key, child.attempt)]
+    assert await lazy.sweep() == 1
+    assert await lazy.state(last) is CANCELLED
+    (child,) = await lazy.claim(100, tasks=["b"])
+    assert child.attempt == 2

@@ -22,7 +22,7 @@ from pathlib import Path
 from tests.places import in_memory
 from tests.simulation import grounds
 from tests.simulation.looking import Seen, Total, look_at
-from tests.simulation.shapes import BRIEF, DAY, SMALL, STORES, Less, Shape, on
+from tests.simulation.shapes import BRIEF, DAY, ODD, OTHERS, SMALL, STORES, Less, Shape, named, on
 from tests.simulation.shrinking import shrunk
 from tests.simulation.world import FAULTS
 
@@ -38,6 +38,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--drop", default="", metavar="RUNS", help="of that world: numbers of runs that there are not")
     parser.add_argument("--day", action="store_true", help="that world is a day of twenty workers")
     parser.add_argument("--brief", action="store_true", help="in all worlds there is one tree, and few workers")
+    parser.add_argument(
+        "--shape", default="", metavar="NAMES",
+        help=f"all worlds are of this one, or of several, with +: {', '.join(OTHERS)}; or each has some ({ODD})",
+    )  # fmt: skip
     parser.add_argument("--store", choices=STORES, default="", help="all worlds stand on this one")
     parser.add_argument("--pages", type=int, help="of all worlds: what a page is; 0: as much as usual")
     parser.add_argument("--first", type=int, default=0, metavar="SEED", help="where to begin")
@@ -58,7 +62,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _usual(options: argparse.Namespace) -> Shape:
-    return BRIEF if options.brief else SMALL
+    return named(options.shape) if options.shape else BRIEF if options.brief else SMALL
 
 
 def _many(options: argparse.Namespace) -> int:

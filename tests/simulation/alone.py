@@ -85,6 +85,8 @@ class Alone:
             await ctx.aio_sleep_for(span)
         else:
             until = await ctx.aio_now(f"until {number}") + timedelta(seconds=span)
+            if self._world.shape.even:
+                until = until.replace(microsecond=0) + timedelta(seconds=1)
             asked = Asked({"until": until.isoformat()}, span, round(until.timestamp() * 1e6), now())
             if self._world.random.random() < 0.4:
                 self._world.outside(partial(outside.cancel_sleep, self._world, self._run[0], asked.said, span - 0.6))

@@ -49,9 +49,11 @@ class _Root:
         if self._ref is None:
             return
         self._world.acknowledged[self._ref.id] = self._plan
-        fate = random.random()
+        first, last = self._world.shape.fates
+        fate = first + (last - first) * random.random()
         calm = not any(self._world.rates.values()) and not self._world.maker.kills
         self._sure = calm and fate >= 0.35 and is_sure(self._plan) and self._world.maker.answer(self._plan) is not None
+        self._sure = self._sure and not self._world.shape.meddlers
         if fate < 0.35:
             await asyncio.sleep(random.random() * 5)
             await self._cancel(self._ref.id if fate < 0.25 else await self._some_child(parts=True))
@@ -64,8 +66,10 @@ class _Root:
                 child.id for child in await self._children(self._ref.id, parts=False) if child.status is RunState.QUEUED
             ]
             await self._patch(queued[0] if queued else await self._some_child())
-        if random.random() < 0.12:
+        if random.random() < 0.12 * self._world.shape.surgery:
             await self._pause(self._ref.id if random.random() < 0.7 else await self._some_child())
+        if self._world.shape.meddlers:
+            await asyncio.gather(*(self._meddle() for _ in range(self._world.shape.meddlers)))
         await self._result()
         if fate > 0.8 or 0.25 < fate < 0.32:
             await self._again(self._ref.id)
@@ -76,11 +80,43 @@ class _Root:
             await self._patch(self._ref.id)
         await self._operate()
 
+    async def _meddle(self) -> None:
+        """By hand, while it lives."""
+        random, surgeon, id_ = self._world.random, self._surgeon, self._ref.id
+        for _ in range(4):
+            await asyncio.sleep(random.random() * 3)
+            at = await self._some_child(parts=random.random() < 0.3) if random.random() < 0.7 else id_
+            at = at or id_
+            with contextlib.suppress(UsageError):
+                match random.choice(["cancel", "pause", "again", "patch", "wake", "retry", "all", "fork"]):
+                    case "cancel":
+                        await self._cancel(at)
+                    case "pause" if id_bytes(at) not in self._world.pausing:
+                        self._world.pausing.add(id_bytes(at))
+                        try:
+                            await self._pause(at)
+                        finally:
+                            self._world.pausing.discard(id_bytes(at))
+                    case "again":
+                        await self._again(at)
+                    case "patch":
+                        await self._patch(at)
+                    case "wake":
+                        await self._wake()
+                    case "retry":
+                        await surgeon.retry(at)
+                    case "all":
+                        await surgeon.do_to_all(id_)
+                    case "fork":
+                        await surgeon.fork(id_, self._plan, None if at == id_ else at)
+                    case _:
+                        pass
+
     async def _operate(self) -> None:
         """By hand, when all is over."""
         random, surgeon, plan = self._world.random, self._surgeon, self._plan
         for generation in range(GENERATIONS):
-            if random.random() > (0.25 if not generation else 0.4):
+            if random.random() > (0.25 if not generation else 0.4) * self._world.shape.surgery:
                 break
             at = await self._some_child(parts=True) if random.random() < 0.5 else None
             ref = await surgeon.fork(self._ref.id, plan, at)
@@ -93,13 +129,13 @@ class _Root:
                 await self._cancel(self._ref.id)
             await self._result()
         self._sure = False
-        if random.random() < 0.15:
+        if random.random() < 0.15 * self._world.shape.surgery:
             with contextlib.suppress(UsageError):  # somebody else has it run
                 await surgeon.retry(
                     self._ref.id if random.random() < 0.7 else (await self._some_child()) or self._ref.id
                 )
             await self._result()
-        if random.random() < 0.08:
+        if random.random() < 0.08 * self._world.shape.surgery:
             await surgeon.do_to_all(self._ref.id)
             await self._result()
 
@@ -150,7 +186,7 @@ class _Root:
             self._world.watch.paused.add(id_bytes(run_id))
             await asyncio.sleep(self._world.random.random() * 4)
             self._world.watch.paused.discard(id_bytes(run_id))
-        while await self._asked(lambda: self._app.runs.aio_resume(run_id)) is None:
+        while await self._asked(lambda: self._app.runs.aio_resume(run_id)) is None and self._app.engine().alive:
             if id_bytes(run_id) in self._world.watch.deleted:
                 return
         await self._asked(lambda: self._app.runs.aio_reprioritize(run_id, id_bytes(run_id)[-1] % 7 - 3))

@@ -60,6 +60,7 @@ class Host:
         self.dead = False
         self.clock = HostClock(world.time, world.random.choice([0, 0, -3_600_000_000, 5_000_000, 40_000]))
         self.strands: list[Strand] = []
+        self.ended = False
         self.attempts: list[Attempt] = []  # whose code has not ended, or that have a slot
         self.engine_loop = world.loop(self, "engine")
         self.task_loop = world.loop(self, "tasks")
@@ -92,7 +93,13 @@ class Host:
         except FanwoodError as error:  # the process ends, and whoever watches over it starts another
             self.world.note(self.name, f"can't go on: {type(error).__name__}")
         self.engine.stop()
+        self.ended = True
         self.world.revive_later(self)
+
+    @property
+    def is_gone(self) -> bool:
+        """It has died, or has stopped."""
+        return self.dead or (bool(self.slots) and self.ended)
 
     def execute(self, client: Callable[[], Coroutine[Any, Any, None]]) -> asyncio.Task[None]:
         """A client's code."""

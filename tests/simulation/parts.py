@@ -13,7 +13,7 @@ from fanwood.model.lives import since_of
 from fanwood.model.states import FIRST_WAIT, EndedBy, OnParentEnd, RunKind, RunState
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Collection, Iterable, Iterator
 
     from fanwood.store.memory.tables import Run, Tables
     from tests.simulation.invariants import Watch
@@ -71,13 +71,16 @@ class Parts:
         return run is not None and run.is_at(RunState.RUNNING, attempt)
 
     def find(self, run_id: bytes, kind: RunKind, said: dict[str, Any], *, of_old: bool = False) -> Run | None:
-        """What a run has recorded: the one of which it says this, in its present life, or (`of_old`) in any."""
-        since = 0 if of_old else _since(self._tables.runs.get(run_id))
+        """What a run has recorded: the first of which it says this, in its present life, or (`of_old`) in any; of
+        several one that completed, if there is one."""
+        since, first = 0 if of_old else _since(self._tables.runs.get(run_id)), None
         for id_ in self._tables.order("children", run_id):
             part = self._tables.runs[id_]
             if part.asked >= since and part.kind == kind and msgspec.json.decode(part.input).items() >= said.items():
-                return part
-        return None
+                if part.state == RunState.COMPLETED:
+                    return part
+                first = first or part
+        return first
 
     def origin(self, run_id: bytes) -> bytes | None:
         """The run that this one is a fork of, and takes what that has recorded."""
@@ -254,7 +257,7 @@ class Parts:
             return self._watch.revivals[child.id] > self._known.get(child.id, 0)
         return parent.started_at is not None and self._watch.revived_since(child, parent.started_at)
 
-    def left(self, run_id: bytes, attempt: int, numbers: list[int], *, of_old: bool = True) -> Iterator[str]:
+    def left(self, run_id: bytes, attempt: int, numbers: Collection[int], *, of_old: bool = True) -> Iterator[str]:
         """Of these children, by numbers of their plans, this attempt has let go: none lives on. But for those that it
         had not come to ask for, and an attempt before it had (unless `of_old`): they are wanted until it ends."""
         run = self._tables.runs.get(run_id)

@@ -10,6 +10,7 @@ from random import Random
 from typing import Any
 
 from fanwood import Budget, EvictionPolicy, after
+from tests.simulation.shapes import SMALL, Shape
 
 Plan = dict[str, Any]
 
@@ -50,7 +51,6 @@ VERSIONED = ("durable later",)
 OLD, NEW = "1", "2"
 """The versions of their code."""
 TEXTS = ("", "a", "ä\u2028\U0001f600", '"\\', "x" * 300)
-DEEPEST = 4
 NAPS = (0.2, 0.7, 1.2, 2.0, 5.0)
 """Seconds, and some thousandths, so that no two of a run are equal."""
 KEYS = ("paid", "sent")
@@ -89,8 +89,10 @@ AFTERWARDS = ("join", "cancel", "cancel all", "above", "extend")
 class Maker:
     """Draws plans, of about so many runs together."""
 
-    def __init__(self, random: Random, most: int) -> None:
+    def __init__(self, random: Random, most: int, shape: Shape = SMALL) -> None:
         self._random = random
+        self._shape = shape
+        self._tasks = shape.tasks or tuple(ALL)
         self._most = most
         self.plans: dict[int, Plan] = {}
         self.answers: dict[int, Plan | None] = {}
@@ -103,14 +105,15 @@ class Maker:
         random, number = self._random, len(self.plans) + 1
         if not depth and not task:
             self._pool = []
-        plan: Plan = {"n": number, "task": task or random.choice(list(ALL)), "text": random.choice(TEXTS), "steps": []}
+        of = task or random.choice(self._tasks)
+        plan: Plan = {"n": number, "task": of, "text": random.choice(TEXTS), "steps": []}
         self.plans[number] = plan
         if random.random() < 0.2:
             plan["options"] = {"priority": random.randint(0, 3)}
-        if not task and random.random() < (0.06 if depth else 0.3):
+        if not task and random.random() < (0.06 if depth else 0.3) * self._shape.options:
             names = ["part", "few", "shallow", "short"] if depth else list(BUDGETS)
             plan.setdefault("options", {})["budget"] = random.choice(names)
-        if not task and depth < DEEPEST and len(self.plans) < self._most and random.random() < 0.08:
+        if not task and depth < self._shape.deepest and len(self.plans) < self._most and random.random() < 0.08:
             plan["task"] = random.choice(list(WORKFLOWS))
             plan["parts"] = {step: self._part(depth + 1) for step in WORKFLOWS[plan["task"]]}
             return plan
@@ -141,8 +144,10 @@ class Maker:
         kinds = ["sleep", "sleep", "log", random.choice(OUTSIDE)]
         kinds += ["record", "now", random.choice(SPENDING)]
         kinds += ["fail"] * (random.random() < 0.15) + ["die"] * dies
-        if depth < DEEPEST and len(self.plans) < self._most:
+        if depth < self._shape.deepest and len(self.plans) < self._most:
             kinds += [*SPAWNING, random.choice(AFTERWARDS), random.choice(AFTERWARDS)]
+        if self._shape.steps:
+            kinds = self._of_shape(kinds)
         kind = random.choice(kinds)
         match kind:
             case "sleep":
@@ -152,7 +157,8 @@ class Maker:
             case "extend":
                 return [kind, random.choice([1, 6])]
             case "nap" | "until":
-                return [kind, round(random.choice(NAPS) + 0.001 * number, 3), self._within()]
+                unlike = 0.0 if self._shape.even else 0.001
+                return [kind, round(random.choice(NAPS) + unlike * number, 3), self._within()]
             case "promise" | "event" | "message" | "any":
                 return [kind, random.choice(KEYS), random.choice([1.0, 3.0, 6.0]), self._within()]
             case "record":
@@ -169,6 +175,11 @@ class Maker:
             case _:
                 self.kills = self.kills or kind == "die"
                 return [kind]
+
+    def _of_shape(self, kinds: list[str]) -> list[str]:
+        """Those of these that there are in the shape, as often as it says."""
+        there = {*kinds, *OUTSIDE, *SPENDING}
+        return [kind for kind in self._shape.steps if kind in there] or ["log"]
 
     def _spawning(self, kind: str, depth: int) -> list[Any]:
         random = self._random
@@ -188,7 +199,7 @@ class Maker:
         """Somebody's, beside others of these numbers. What is shared may be another one's as well."""
         random = self._random
         keyed = kind in ("keyed", "shared")
-        shares = not keyed and random.random() < 0.15
+        shares = not keyed and random.random() < 0.15 * self._shape.options
         there = [plan for plan in self._pool if plan["n"] not in beside]
         if shares and there and random.random() < 0.7:
             return random.choice(there)
@@ -202,7 +213,7 @@ class Maker:
             options["share"] = "tree"
             options.pop("budget", None)
             self._pool.append(child)
-        elif random.random() < 0.08 and "budget" not in options:
+        elif random.random() < 0.08 * self._shape.options and "budget" not in options:
             options["hedge"] = random.choice(HEDGES)
         return child
 
@@ -290,6 +301,12 @@ def shown(plans: list[Plan], indent: int = 2) -> str:
         lines += [shown(step[1], indent + 2) for step in plan["steps"] if step[0] in SPAWNING]
         lines += [shown([step[1]], indent) for step in plan["steps"] if step[0] == "over"]
     return "".join(lines)
+
+
+def only_of(plan: Plan, step: list[Any]) -> set[int]:
+    """Numbers of the children for which a run asks in this step, and in no other one: what is shared may be in both."""
+    others = [each for each in plan["steps"] if each is not step and each[0] in SPAWNING]
+    return {child["n"] for child in step[1]} - {child["n"] for each in others for child in each[1]}
 
 
 def is_strict(step: list[Any]) -> bool:

@@ -23,6 +23,7 @@ from tests.simulation.plans import (
     WORKFLOWS,
     Plan,
     is_strict,
+    only_of,
     options_of,
     total_of,
     within,
@@ -165,9 +166,9 @@ class _Attempt:
     def _gave_up(self, step: list[Any]) -> None:
         """A wait was cancelled, and with it what it was for."""
         world = self._world
-        if step[0] not in OWNING or not (world.harmless or world.calm):
+        if step[0] not in OWNING or not (world.harmless or world.calm) or world.shape.meddlers:
             return
-        numbers = [child["n"] for child in step[1]]
+        numbers = only_of(self._plan, step)
 
         async def look(_: Fanwood) -> None:
             await asyncio.sleep(SOON if world.harmless else LATER)
@@ -195,7 +196,7 @@ class _Attempt:
             case "over":
                 ctx.start_over(step[1])
             case "group" | "stream" | "each":
-                await Together(self._program, self._ctx, step, (self._plan["n"], number)).wait()
+                await Together(self._program, self._ctx, step, (self._plan, number)).wait()
             case "above":
                 if ctx.parent_workflow_run_id is not None:
                     await program.app.runs.aio_cancel(ctx.parent_workflow_run_id)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from random import Random
 from typing import Any
 
 from tests.simulation.pages import SIZES, USUAL
@@ -42,12 +43,37 @@ class Shape:
     """A seed has one of them, each in its turn; or all have this one."""
     pages: tuple[int, ...] = (*[USUAL] * 4, *SIZES)
     """A seed draws one of them; or all have this one."""
+    name: str = ""
+    """Of a shape in `OTHERS`, or several, with "+"."""
+    slots: tuple[int, ...] = (1, 2, 5)
+    """Of each worker."""
+    tasks: tuple[str, ...] = ()
+    """Those that there are, and no others."""
+    steps: tuple[str, ...] = ()
+    """What plans do, and nothing else; where nothing of it can be, they log a line."""
+    deepest: int = 4
+    rates: Mapping[str, float] = field(default_factory=dict[str, float])
+    """How often these go wrong, in most worlds in which anything does."""
+    kept: tuple[float, ...] = (*[0.0] * 4, 12 / 86400)
+    """Days for which trees are kept, and longer than a lease; 0: for ever."""
+    fates: tuple[float, float] = (0.0, 1.0)
+    """What clients do to their roots: the first 0.35 cancel them."""
+    surgery: float = 1.0
+    """How often by hand when all is over, at least; and how often they are paused."""
+    meddlers: int = 0
+    """Who act by hand upon each tree while it lives."""
+    joined: bool = False
+    """Clients are in the processes of workers."""
+    even: bool = False
+    """Times are whole seconds, so that much is due at once."""
+    options: float = 1.0
+    """How often runs have a budget, are shared, or hedged."""
 
     def __str__(self) -> str:
         """Options that make it."""
         is_day = self.safety == DAY_SECONDS
         store = f" --store {self.stores[0]}" if len(self.stores) == 1 else ""
-        brief = " --brief" * (self.roots == BRIEF.roots and not is_day)
+        brief = f" --shape {self.name}" if self.name else " --brief" * (self.roots == BRIEF.roots and not is_day)
         pages = f" --pages {self.pages[0]}" if len(self.pages) == 1 and not is_day else ""
         return f"{' --day' * is_day}{brief}{store}{pages}"
 
@@ -73,6 +99,63 @@ DAY = Shape(
     pages=(USUAL,),
 )
 """A day of twenty workers."""
+
+
+EDGE = {"switch_interval": 0.0, "lease": 2.0, "heartbeat": 0.8, "grace": 1.0}
+WAITS = ("nap", "until", "promise", "event", "message", "any")
+CHILDREN = ("run", "many", "twice", "keyed", "shared", "gather")
+OTHERS: dict[str, dict[str, Any]] = {
+    "restless": {
+        "rates": {"stop": 0.02, "crash before": 0.02, "crash after": 0.02, "crash": 0.002},
+        "workers": (1, 1),
+    },
+    "suspended": {
+        "tasks": ("durable", "durable later", "durable limited", "sync durable"),
+        "steps": (*WAITS, *WAITS, "run", "many", "gather", "group", "each", "record", "now"),
+    },
+    "narrow": {"slots": (1,), "deepest": 12, "steps": (*CHILDREN, "start", "join", "sleep", "fail"), "sizes": (12, 20)},
+    "edge": {
+        "settings": EDGE, "poll": 1.0, "sweeps": (0.5, 1.0),
+        "rates": {"slow": 0.15, "slow answer": 0.15, "stands still": 0.0005, "freeze": 0.01},
+    },
+    "stormy": {
+        "rates": {
+            "full": 0.05, "busy": 0.05, "request lost": 0.05, "answer lost": 0.05, "away": 0.01, "restart": 0.01,
+            "breaks off": 0.05, "interrupted": 0.002,
+        },
+        "fates": (0.0, 0.5), "meddlers": 1,
+    },
+    "crowded": {"steps": (*WAITS[2:], *WAITS[2:], "start", "many", "join"), "roots": (3, 5), "sizes": (12, 20)},
+    "thrifty": {"options": 5.0, "steps": ("spend", "reserve", *CHILDREN, "start", "group", "stream", "record", "over")},
+    "surgical": {"surgery": 4.0, "kept": (0.0, 12 / 86400)},
+    "meddled": {"meddlers": 2},
+    "jumping": {"rates": {"clock jump": 0.05, "restart": 0.01}, "steps": (*WAITS, *CHILDREN, "fail", "sleep")},
+    "joined": {"joined": True},
+    "grouped": {"steps": ("group", "group", "stream", "each", "gather", "nap", "sleep", "fail"), "fates": (0.0, 0.6)},
+    "even": {"even": True, "steps": (*WAITS, "until", "many", "gather", "group", "each", "fail")},
+}  # fmt: skip
+"""What makes worlds of other shapes; what is not said is as in brief ones."""
+ODD = "odd"
+"""Each world has some of them, as its seed says."""
+
+
+def named(name: str) -> Shape:
+    """A shape, or some at once."""
+    shape = replace(BRIEF, name=name)
+    for each in name.split("+") if name != ODD else ():
+        values = dict(OTHERS[each])
+        values["rates"] = {**shape.rates, **values.get("rates", {})}
+        shape = replace(shape, **values)
+    return shape
+
+
+def drawn(seed: int, shape: Shape) -> Shape:
+    """Of a world: if it is odd, some at once."""
+    if shape.name != ODD:
+        return shape
+    random = Random(f"shape of {seed}")
+    made = named("+".join(random.sample(sorted(OTHERS), random.choice([2, 2, 3]))))
+    return replace(made, name=ODD, stores=shape.stores, pages=shape.pages)
 
 
 STORES = tuple(sorted({*SMALL.stores}))

@@ -16,7 +16,7 @@ from fanwood.store.memory.leaving import Leaving
 from fanwood.worker.slots import Slots
 from tests.beside.worlds import COMMANDS, REPEATED
 from tests.simulation.looking import look_at
-from tests.simulation.shapes import BRIEF, DAY, DAY_SECONDS, SMALL, on
+from tests.simulation.shapes import BRIEF, DAY, DAY_SECONDS, SMALL, named, on
 
 A_DAY = 6
 SEEDS = Path(__file__).with_name("seeds.txt")
@@ -54,8 +54,8 @@ def test_a_day_of_twenty_workers() -> None:
 @pytest.mark.parametrize("line", [line for line in SEEDS.read_text("utf-8").splitlines() if line[0] != "#"])
 def test_worlds_that_have_found_something(line: str) -> None:
     seed, _, said = line.partition(" ")
-    shape = BRIEF if said.startswith("--brief") else SMALL
-    options = dict(re.findall(r"--(store|pages) (\w+)", said))
+    options = dict(re.findall(r"--(shape|store|pages) ([\w+]+)", said))
+    shape = named(options["shape"]) if "shape" in options else BRIEF if said.startswith("--brief") else SMALL
     pages = int(options["pages"]) if "pages" in options else None
     assert not look_at(int(seed), shape=on(options.get("store", ""), shape, pages)).wrong
 

@@ -16,7 +16,7 @@ from fanwood import (
 )
 from fanwood.engine.signals import running_loop
 from fanwood.ids import id_bytes
-from tests.simulation.plans import GROUPS, last_life, options_of
+from tests.simulation.plans import GROUPS, last_life, only_of, options_of
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Iterable
@@ -33,13 +33,14 @@ DECIDED = ("its group was decided without it", "its group's time was over")
 class Together:
     """One such step, of one attempt."""
 
-    def __init__(self, program: Program, ctx: Context, step: list[Any], which: tuple[int, int]) -> None:
+    def __init__(self, program: Program, ctx: Context, step: list[Any], which: tuple[Plan, int]) -> None:
         self._program = program
         self._world = program.world
         self._ctx = ctx
         self._kind, self._children, self._about = step
-        self._which = which  # of whose plan, and the how-manyeth
-        self._number = which[1]
+        self._plan, self._number = which
+        self._which = self._plan["n"], self._number  # of whose plan, and the how-manyeth
+        self._own = only_of(self._plan, step)
 
     async def wait(self) -> None:
         match self._kind:
@@ -91,7 +92,7 @@ class Together:
             parts, attempt = self._world.parts, self._ctx._attempt.run.attempt
             self._world.tell(parts.answered(run_id, ("group", *self._which), left_out))
             if self._world.is_sound:
-                losers = [self._children[number]["n"] for number in left_out]
+                losers = self._own.intersection(self._children[number]["n"] for number in left_out)
                 self._world.tell(parts.left(run_id, attempt, losers))
 
     # --- what comes as it comes -------------------------------------------------------------------------------------

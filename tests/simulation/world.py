@@ -30,7 +30,7 @@ from tests.simulation.hosts import Host
 from tests.simulation.loops import Scheduler, Strand, VirtualLoop, VirtualTime
 from tests.simulation.machine import WorldClock, patched
 from tests.simulation.parts import Parts
-from tests.simulation.shapes import SMALL, Less, Shape
+from tests.simulation.shapes import SMALL, Less, Shape, drawn
 from tests.simulation.spending import Purse
 from tests.simulation.threads import VirtualThread
 
@@ -75,7 +75,7 @@ class World:
     def __init__(self, seed: int, less: Less = Less(), shape: Shape = SMALL) -> None:  # noqa: B008  (they are frozen)
         self.seed = seed
         self.less = less
-        self.shape = shape
+        self.shape = shape = drawn(seed, shape)
         self.program = ""
         self.random = Random(seed)
         self.time = VirtualTime()
@@ -115,7 +115,9 @@ class World:
             self.rates[rare] /= 4
         for each in AT_ANY_STEP:
             self.rates[each] /= 20
-        self.kept = random.choice([0.0] * 4 + [12 / 86400])  # days, and longer than a lease; 0: for ever
+        self.kept = random.choice(shape.kept)
+        if any(self.rates.values()) and Random(f"faults of {seed}").random() < 0.75:
+            self.rates |= shape.rates
         if self.embedded:  # a library answers, or raises, and never later; nor does it miss a change of its file
             self.suspends = 0.0
             self.rates |= dict.fromkeys(OF_SERVERS, 0)
@@ -132,6 +134,7 @@ class World:
         self.ground.watched_by(self.watch)
         self.parts = Parts(self.tables, self.ground.now, self.watch)
         self.purse = Purse(self)
+        self.pausing: set[bytes] = set()  # by one client, and no second one
         self.resumed: set[bytes] = set()  # by the world, while the answer to who paused them may be on its way
 
     # --- what happens ----------------------------------------------------------------------------------------------
@@ -181,6 +184,8 @@ class World:
     @property
     def is_sound(self) -> bool:
         """Whether nothing goes wrong, or has for a while."""
+        if self.shape.meddlers:  # who want again what others do not
+            return False
         since = self.watch.punctual_from
         return self.harmless or (since is not None and self.time.now > since)
 
@@ -384,11 +389,11 @@ class World:
 
     def _live(self) -> None:
         random, shape = self.random, self.shape
-        self.maker = plans.Maker(random, random.choice(shape.sizes))
+        self.maker = plans.Maker(random, random.choice(shape.sizes), shape)
         for number in range(random.randint(*shape.workers)):
-            self.host(f"worker{number}", slots=random.choice([1, 2, 5]))
+            self.host(f"worker{number}", slots=random.choice(shape.slots))
         for number in range(random.randint(*shape.clients)):
-            host = self.host(f"client{number}", slots=0)
+            host = random.choice(self.hosts) if shape.joined else self.host(f"client{number}", slots=0)
             roots = plans.without([self.maker.plan() for _ in range(random.randint(*shape.roots))], self.less.runs)
             self.program += f"{host.name}:\n{plans.shown(roots)}"
             client = partial(clients.client, self, host.tasks, host.app, roots)
@@ -445,7 +450,7 @@ class World:
     def _is_over(self) -> bool:
         tables = self.tables
         return (
-            all(host.dead or client.done() for host, client in self._clients)
+            all(host.is_gone or client.done() for host, client in self._clients)
             and not self._unfinished
             and not any(strand.stands_still_until > self.time.now and not strand.dead for strand in self._strands)
             and not tables.gates
@@ -470,7 +475,7 @@ class World:
 
     def _look_back(self) -> None:
         for host, client in self._clients:
-            if not client.done() and not host.dead:
+            if not client.done() and not host.is_gone:
                 self.wrong(f"{host.name} still waits")
             elif client.done() and client.exception() is not None:
                 self.wrong(f"{host.name} got {client.exception()!r}")

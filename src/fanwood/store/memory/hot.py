@@ -61,6 +61,7 @@ class HotPath:
         done = Committed()
         self.leaving.woken = self.leaving.has_closed = self.leaving.is_telling = False
         self._fence(batch, done)
+        self._cut(now, batch.attaches, done)
         self._charge(batch, done)
         self._log(batch)
         self.urgency.spare([*batch.spawns, *batch.records, *(hedge.spawn for hedge in batch.hedges)])
@@ -122,6 +123,15 @@ class HotPath:
                 if parent is None or not current or self.leaving.closed(parent) is not None:
                     done.fenced_parents.add((parent_id, attempt))
 
+    def _cut(self, now: int, attaches: Sequence[Attach], done: Committed) -> None:
+        """What is asked for again, and is below something closed, ends first, as a sweep would end it."""
+        for attach in attaches if self.leaving.gated else ():
+            run = self._tables.runs.get(attach.id)
+            parent = attach.kind.parent_id, attach.kind.parent_attempt
+            if run is not None and parent not in done.fenced_parents and _matches(attach, run):
+                self.leaving.end_closed(now, [] if run.is_over else [run])
+                self.leaving.has_closed = self.leaving.close_below(now, run) or self.leaving.has_closed
+
     def _charge(self, batch: Batch, done: Committed) -> None:
         """Before anything is changed.
 
@@ -139,7 +149,6 @@ class HotPath:
             and self._is_revivable(run)
             and _matches(a, run)
             and (a.kind.parent_id, a.kind.parent_attempt) not in fenced
-            and self.leaving.closed(run) is None
         ]
         links = [r for r in batch.records if r.share is not None and self._tables.budgets]
         shares = self.sharing.births([r for r in links if (r.kind.parent_id, r.kind.parent_attempt) not in fenced])

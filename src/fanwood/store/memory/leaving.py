@@ -311,6 +311,13 @@ class Leaving:
         gates[run_id] = Gate(run_id, run.root_id, int(GateKind.CLOSED), which, attempt, error, now, since)
         return True
 
+    def close_below(self, now: int, run: Run) -> bool:
+        """Of what has ended, and is about to be asked for again, that which is above closes no more than the run itself
+        then: what is below it is closed by a gate of its own. Whether it is."""
+        gate = self._tables.gates.get(run.parent_id or b"") if run.is_over else None
+        covered = run.on_parent_end != OnParentEnd.CONTINUE and gate is not None and _covers(gate, run, lives=False)
+        return gate is not None and covered and self.close(now, run.id, ALL, run.attempt, gate.error)
+
     def closed(self, run: Run) -> str | None:
         """Whether a run is below something that is closed, and what is said of it then."""
         gate = self.gate_above(run)

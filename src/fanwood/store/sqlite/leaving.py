@@ -271,6 +271,13 @@ class Leaving:
         self._execute(_SQL["make_gates"], {"rows": encoded(gates), "now": now})
         return self._changes() > 0
 
+    def close_below(self, now: int, ended: Sequence[tuple[str, int]]) -> bool:
+        """Of these (id, attempt), which have ended and are about to be asked for again, that which is above closes no
+        more than the runs themselves then: what is below them is closed by gates of their own. Whether any is."""
+        closed = self.closed([id_ for id_, _ in ended], stay=True)
+        gates = [Gate(id_, ALL, attempt, closed[id_]) for id_, attempt in ended if id_ in closed]
+        return bool(gates) and self.close(now, gates)
+
     @property
     def gated(self) -> bool:
         """Whether anything is closed, anywhere."""

@@ -162,20 +162,70 @@ begin
     ) f;
 end $$;
 
+-- Of what is asked for again that which is below something closed ends first, as a sweep would end it. And as what is above
+-- closes it no more then, what is below it is closed by gates of its own. Whether anything is, and to whom it was written.
+create function fw_cut_asked(
+    p_now bigint, p_fenced integer[], k fw_kinds, a fw_attaches, out closes boolean, out told bigint[]
+) language plpgsql
+set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off set plan_cache_mode = force_generic_plan
+as $$
+#variable_conflict error
+declare
+    terminal constant smallint := 8;
+    asked bytea[];
+    living bytea[];
+    places tid[];
+    shut record;
+begin
+    closes := false; told := '{}';
+    select array_agg(l.id), array_agg(l.id) filter (where l.state < terminal),
+           array_agg(l.place) filter (where l.state < terminal)
+    into asked, living, places
+    from (
+        select r.id, r.state, r.place
+        from (
+            select distinct on (v.id) v.id, v.kind, v.digest from unnest(a.kind, a.id, a.digest) v (kind, id, digest)
+            where k.owner[v.kind] <> all (p_fenced) order by v.id
+        ) v
+        cross join lateral (
+            select x.id, x.state, x.task, x.input_digest, x.ctid as place from run x where x.id = v.id for update
+        ) r
+        where r.task = k.task[v.kind] and (r.input_digest is null or r.input_digest is not distinct from v.digest)
+    ) l;
+    if cardinality(living) > 0 then
+        select c.told into told from fw_cut(p_now, living, places) c;
+    end if;
+    shut := fw_closed(array(
+        select v.id from unnest(asked) v (id)
+        cross join lateral (select x.state from run x where x.id = v.id offset 0) r where r.state >= terminal
+    ), null, true);
+    if cardinality(shut.ids) > 0 then
+        closes := fw_close(p_now, shut.ids, array_fill(0::smallint, array[cardinality(shut.ids)]), shut.reasons);
+    end if;
+end $$;
+
 -- An earlier attempt's children are asked for again: what had failed is run again if this is a new trial, the others
--- get the present deadlines.
-create function fw_attach(p_now bigint, p_fenced integer[], o fw_owners, k fw_kinds, a fw_attaches) returns void
-language plpgsql
+-- get the present deadlines. Whether anything is closed by that, and to whom it was written.
+create function fw_attach(
+    p_now bigint, p_fenced integer[], p_gated boolean, o fw_owners, k fw_kinds, a fw_attaches,
+    out closes boolean, out told bigint[]
+) language plpgsql
 set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off set plan_cache_mode = force_generic_plan
 as $$
 #variable_conflict error
 declare
     terminal constant smallint := 8;
     completed constant smallint := 8;
+    part record;
     again bytea[];
     waited bytea[];
     n integer;
 begin
+    closes := false; told := '{}';
+    if p_gated then
+        part := fw_cut_asked(p_now, p_fenced, k, a);
+        closes := part.closes; told := part.told;
+    end if;
     waited := array(  -- an attempt that asks twice, and waits for one of the two only: the deadline of that stays
         select r.id
         from unnest(a.kind, a.id) v (kind, id)

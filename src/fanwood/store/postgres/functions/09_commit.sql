@@ -200,7 +200,8 @@ begin
             end if;
         end if;
         if cardinality(a_id) > 0 then
-            perform fw_attach(p_now, fenced, o, k, a);
+            part := fw_attach(p_now, fenced, gated, o, k, a);
+            told := told || part.told; closes := coalesce(closes, false) or part.closes;
             found_ := fw_attached(fenced, k, a);
             ready := ready || k_task;
         end if;
