@@ -10,6 +10,7 @@ from fanwood import RunState, UsageError
 from fanwood.model.commands import ClaimedRun
 from fanwood.model.records import Pause
 from fanwood.store import retrying
+from fanwood.store.many import Came, Deed
 from fanwood.store.retrying import all_failures_retried, failures_retried
 from tests.conformance.stage import Stage, failed
 from tests.conformance.test_hedging import claimed, due, hedged
@@ -291,3 +292,35 @@ async def test_what_can_not_run_again_is_not_paused_for_it(stage: Stage) -> None
         await failures_retried(store, root.key, "ann")
     assert store.paused == [root.key]
     assert await stage.store.pauses() == []
+
+
+@pytest.mark.parametrize("at_once", [False, True])
+async def test_who_pauses_it_meanwhile_has_it_paused_after_that(stage: Stage, at_once: bool) -> None:
+    """And is told that it was not paused before, as only the retry itself had done so."""
+    root = await stage.running()
+    child = await stage.running("b", root)
+    await stage.report(failed(child))
+    await stage.complete(root)
+
+    class Pausing(_Dies):
+        async def to_many(self, deed: Any, ids: Any) -> Any:
+            raise AssertionError("nothing is between")
+
+        async def replay(self, run_id: bytes, allow: Any) -> bool:
+            if at_once:
+                assert await stage.store.to_many(Deed("pause", by="bob"), [run_id]) == [Came.DONE]
+            else:
+                assert await stage.store.pause(run_id, "bob")
+            assert not await stage.store.pause(run_id, "bob")
+            assert not await stage.store.pause(run_id, "ann, until what failed is queued again")
+            return await self._store.replay(run_id, allow)
+
+    store: Any = Pausing(stage.store)
+    assert await failures_retried(store, root.key, "ann") == 1
+    (pause,) = await stage.store.pauses()
+    assert pause.by == "bob"
+    assert await stage.claim(10) == []
+    assert not await stage.store.resume(root.key, "queued again")
+    assert await stage.store.resume(root.key, "bob")
+    await stage.sweep()
+    assert [run.key for run in await stage.claim(10)] == [root.key]

@@ -22,6 +22,8 @@ PAGE = 250
 """Runs that one step of a release looks at."""
 FIRST = 1000
 """Pauses that are told at once."""
+MEANWHILE = ", until what failed is queued again"
+"""How the name ends under which `store/retrying.py` pauses a run for as long as it needs."""
 
 
 class Pausing(ABC):
@@ -29,9 +31,10 @@ class Pausing(ABC):
 
     @abstractmethod
     async def pause(self, run_id: bytes, by: str) -> bool:
-        """Pause a run and all below it; False: it is paused already, by itself. Takes no longer for a large tree than
-        for a small one. Workers are told, as of what was cancelled: once all have heard (`is_heard`), nothing of it
-        begins. `store/surgery.py` does all of it.
+        """Pause a run and all below it; False: it is paused already, by itself. (Unless that is a pause for the time of
+        something else, by a name that ends with `MEANWHILE`: it is this one from then on.) Takes no longer for a large
+        tree than for a small one. Workers are told, as of what was cancelled: once all have heard (`is_heard`), nothing
+        of it begins. `store/surgery.py` does all of it.
 
         Raises:
             RunNotFoundError: there is no such run.
@@ -39,8 +42,9 @@ class Pausing(ABC):
         """
 
     @abstractmethod
-    async def resume(self, run_id: bytes) -> bool:
-        """Take back a pause of that run; False: there is none. What waits for it is queued again by `sweep`.
+    async def resume(self, run_id: bytes, only: str = "") -> bool:
+        """Take back a pause of that run (`only`: by a name that ends so); False: there is none. What waits for it is
+        queued again by `sweep`.
 
         Raises:
             RunNotFoundError: there is no such run.

@@ -15,7 +15,7 @@ from fanwood.ids import id_text
 from fanwood.model.looks import Bond
 from fanwood.model.states import FIRST_WAIT, TERMINAL, WAIT_NAMES, RunKind, RunState
 from fanwood.store.many import Deed
-from fanwood.store.pausing import must_have_code
+from fanwood.store.pausing import MEANWHILE, must_have_code
 from fanwood.store.surgeries import to_all
 from fanwood.store.surgery import paused, resumed
 
@@ -30,7 +30,6 @@ PAGE = 500
 _AGAIN = Deed("replay", allow=tuple(int(state) for state in TERMINAL))
 _STILL = Deed("replay", allow=(int(RunState.FAILED), int(RunState.CANCELLED)))
 """Of what had not completed when it was looked at: by another's doing it may have run again, and completed."""
-_MEANWHILE = ", until what failed is queued again"
 
 
 class _Between:
@@ -82,9 +81,9 @@ async def failures_retried(store: Store, run_id: bytes, by: str) -> int:
     """
     top = await store.get(run_id)
     must_have_code(run_id, top.kind, "retried")
-    name, since = by + _MEANWHILE, store.now()
+    name, since = by + MEANWHILE, store.now()
     there = await _pause_of(store, top)
-    own = there is not None and there.by.endswith(_MEANWHILE)
+    own = there is not None and there.by.endswith(MEANWHILE)
     if not own and not top.state.is_terminal:
         raise UsageError(
             f"Run {id_text(run_id)} is {top.state.name}: what failed below it can be retried once it has ended"
@@ -113,7 +112,7 @@ async def failures_retried(store: Store, run_id: bytes, by: str) -> int:
             break
         after = rows[-1].id
     if own:
-        await resumed(store, run_id)
+        await resumed(store, run_id, only=MEANWHILE)  # who has paused it since wants that still
     return count
 
 
@@ -126,7 +125,7 @@ async def all_failures_retried(store: Store, runs: Sequence[RunRecord], by: str,
     """
     if not runs:
         return 0
-    left = {pause.run_id for pause in await _pauses_of(store, runs) if pause.by.endswith(_MEANWHILE)}
+    left = {pause.run_id for pause in await _pauses_of(store, runs) if pause.by.endswith(MEANWHILE)}
     alone, done = list["RunRecord"](), 0
     for run in runs:
         if run.state.is_terminal and run.id not in left and (count := await _right_below(store, run)) is not None:
@@ -183,6 +182,6 @@ async def _begin(store: Store, top: RunRecord, name: str, *, own: bool) -> bool:
         await store.replay(top.id, allow)
     except FanwoodError:
         if own:
-            await resumed(store, top.id)
+            await resumed(store, top.id, only=MEANWHILE)
         raise
     return own

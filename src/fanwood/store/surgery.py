@@ -33,14 +33,15 @@ async def paused(store: Store, run_id: bytes, by: str) -> bool:
     return new
 
 
-async def resumed(store: Store, run_id: bytes, tell: Callable[[], None] | None = None) -> bool:
-    """Take back a pause of that run; False: there was none. Of a small tree all that waited is queued then, of a large
-    one the rest follows. `tell` is called whenever there may be something to claim: it begins while more is queued.
+async def resumed(store: Store, run_id: bytes, tell: Callable[[], None] | None = None, *, only: str = "") -> bool:
+    """Take back a pause of that run (`only`: by a name that ends so); False: there was none. Of a small tree all that
+    waited is queued then, of a large one the rest follows. `tell` is called whenever there may be something to claim:
+    it begins while more is queued.
 
     Raises:
         RunNotFoundError: there is no such run.
     """
-    taken = await crosswise(lambda: store.resume(run_id))
+    taken = await crosswise(lambda: store.resume(run_id, only))
     if taken:
         if tell is not None:
             tell()  # what no claim had met yet is queued still

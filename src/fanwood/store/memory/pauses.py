@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from fanwood.model.records import Swept
 from fanwood.model.states import RunState, Waits
 from fanwood.store.memory.tables import Pause, Run, Tables
-from fanwood.store.pausing import PAGE
+from fanwood.store.pausing import MEANWHILE, PAGE
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -51,15 +51,16 @@ class Pauses:
     def pause(self, run: Run, by: str, now: int) -> bool:
         """See `Pausing.pause`."""
         before = self._tables.pauses.get(run.id)
-        if before is not None and before.resumed_at is None:
+        gives_way = before is not None and before.asked_by.endswith(MEANWHILE) and not by.endswith(MEANWHILE)
+        if before is not None and before.resumed_at is None and not gives_way:
             return False
         self._tables.pauses[run.id] = Pause(run.id, run.root_id, now, by)
         return True
 
-    def resume(self, run: Run, now: int) -> bool:
+    def resume(self, run: Run, now: int, only: str = "") -> bool:
         """See `Pausing.resume`."""
         pause = self._tables.pauses.get(run.id)
-        if pause is None or pause.resumed_at is not None:
+        if pause is None or pause.resumed_at is not None or not pause.asked_by.endswith(only):
             return False
         pause.resumed_at, pause.place = now, b""
         return True

@@ -35,9 +35,9 @@ class MemoryPausing(Pausing):
         self._on_notify()  # our own worker is told as well
         return new
 
-    async def resume(self, run_id: bytes) -> bool:
+    async def resume(self, run_id: bytes, only: str = "") -> bool:
         with self._memory.transaction(self._user) as now:
-            return self._memory.hot.pauses.resume(self._run(run_id), now)
+            return self._memory.hot.pauses.resume(self._run(run_id), now, only)
 
     async def pauses(self, ids: Sequence[bytes] = (), after: tuple[int, bytes] = (-1, b"")) -> list[Pause]:
         with self._memory.reading() as tables:

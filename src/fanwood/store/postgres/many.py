@@ -10,6 +10,7 @@ from fanwood.model.commands import Failure
 from fanwood.model.states import FIRST_WAIT, RunState
 from fanwood.store.failures import ancestor_ended, encode_failure
 from fanwood.store.many import Came, Deed, Many, must_be_few
+from fanwood.store.pausing import MEANWHILE
 from fanwood.store.postgres.chores import chores
 from fanwood.store.postgres.forking import PostgresForking
 from fanwood.store.postgres.gates import wait_for_others
@@ -70,7 +71,7 @@ async def _done(work: Work, deed: Deed, ids: list[bytes], places: dict[bytes, in
             work.ready += [task for row in found for task in row[2] or ()]
             return {id_: _REPLAYED[answer] for id_, answer, _ in found}
         case "pause":
-            found = await rows(by, int(FIRST_WAIT))
+            found = await rows(by, int(FIRST_WAIT), MEANWHILE)
             _tell(work, (row[2] for row in found))
             return {id_: _changed(new, Came.DONE) for id_, new, _ in found}
         case "resume":

@@ -15,7 +15,7 @@ cross join lateral fw_replay(v.id, $2::bigint, $3::smallint[]) c;
 select v.id, c.new_, c.told
 from unnest($1::bytea[]) v (id)
 join run r on r.id = v.id and r.kind < $4::integer
-cross join lateral fw_pause(v.id, $2::bigint, $3::text) c;
+cross join lateral fw_pause(v.id, $2::bigint, $3::text, $5::text) c;
 
 -- name: resume
 select v.id, fw_resume(v.id, $2::bigint)

@@ -8,7 +8,7 @@ import msgspec
 
 from fanwood.model.records import Swept
 from fanwood.model.states import Waits
-from fanwood.store.pausing import PAGE
+from fanwood.store.pausing import MEANWHILE, PAGE
 from fanwood.store.sqlite.leaving import encoded
 from fanwood.store.statements import load
 
@@ -76,15 +76,15 @@ class Pauses:
 
     def pause(self, run_id: bytes, root: bytes, by: str, now: int) -> bool:
         """See `Pausing.pause`."""
-        self._execute(SQL["make_pause"], {"id": run_id, "root": root, "by": by, "now": now})
+        self._execute(SQL["make_pause"], {"id": run_id, "root": root, "by": by, "now": now, "meanwhile": MEANWHILE})
         new = self._changes() > 0
         if new:
             self._execute(_TELL, {"id": run_id, "now": now})
         return new
 
-    def resume(self, run_id: bytes, now: int) -> bool:
+    def resume(self, run_id: bytes, now: int, only: str = "") -> bool:
         """See `Pausing.resume`."""
-        self._execute(SQL["end_pause"], {"id": run_id, "now": now})
+        self._execute(SQL["end_pause"], {"id": run_id, "now": now, "only": only})
         return self._changes() > 0
 
     @property

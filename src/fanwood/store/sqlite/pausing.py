@@ -38,10 +38,10 @@ class SqlitePausing(InFile, Pausing):
         self._on_notify()  # our own worker is told as well
         return new
 
-    async def resume(self, run_id: bytes) -> bool:
+    async def resume(self, run_id: bytes, only: str = "") -> bool:
         with self._transaction():
             self._about(run_id)
-            return self._hot.pauses.resume(run_id, self._instant())
+            return self._hot.pauses.resume(run_id, self._instant(), only)
 
     async def pauses(self, ids: Sequence[bytes] = (), after: tuple[int, bytes] = (-1, b"")) -> list[Pause]:
         about = {

@@ -36,10 +36,12 @@ where id in (select unhex(value) from json_each(:ids)) and state = 0;
 -- name: make_pause
 insert into pause (run_id, root_id, made_at, asked_by) values (:id, :root, :now, :by)
 on conflict (run_id) do update set made_at = excluded.made_at, asked_by = excluded.asked_by, resumed_at = null, place = null
-where resumed_at is not null;
+where resumed_at is not null
+   or (substr(asked_by, -length(:meanwhile)) = :meanwhile and substr(excluded.asked_by, -length(:meanwhile)) <> :meanwhile);
 
 -- name: end_pause
-update pause set resumed_at = :now, place = x'' where run_id = :id and resumed_at is null;
+update pause set resumed_at = :now, place = x''
+where run_id = :id and resumed_at is null and (:only = '' or substr(asked_by, -length(:only)) = :only);
 
 -- name: oldest_resumed
 select json_group_array(json_array(hex(run_id), hex(root_id), hex(place))) from (

@@ -138,9 +138,12 @@ begin
     );
 end $$;
 
--- A call pauses a run with all below it. Whoever has claimed something is to hear of it. `new_`: it was not paused, by
+-- A call pauses a run with all below it. Whoever has claimed something is to hear of it. (A pause by a name that ends with
+-- p_meanwhile is one for the time of something else: it is this one from then on.) `new_`: it was not paused, by
 -- itself; null: there is no such run.
-create function fw_pause(p_id bytea, p_now bigint, p_by text, out new_ boolean, out told bigint[]) language plpgsql
+create function fw_pause(
+    p_id bytea, p_now bigint, p_by text, p_meanwhile text, out new_ boolean, out told bigint[]
+) language plpgsql
 set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off set plan_cache_mode = force_generic_plan
 as $$
 #variable_conflict error
@@ -158,20 +161,22 @@ begin
     insert into pause (run_id, root_id, made_at, asked_by) values (p_id, root, p_now, p_by)
     on conflict (run_id) do update
     set made_at = excluded.made_at, asked_by = excluded.asked_by, resumed_at = null, place = null
-    where pause.resumed_at is not null;
+    where pause.resumed_at is not null
+       or (right(pause.asked_by, length(p_meanwhile)) = p_meanwhile and right(p_by, length(p_meanwhile)) <> p_meanwhile);
     new_ := found;
     if new_ then
         told := fw_unheard(p_id, p_now);
     end if;
 end $$;
 
--- ... and takes that back: what waits for it is queued by `fw_release`.
-create function fw_resume(p_id bytea, p_now bigint) returns boolean language plpgsql
+-- ... and takes that back (p_only: if its name ends so): what waits for it is queued by `fw_release`.
+create function fw_resume(p_id bytea, p_now bigint, p_only text default '') returns boolean language plpgsql
 set enable_seqscan = off
 as $$
 #variable_conflict error
 begin
-    update pause p set resumed_at = p_now, place = '\x' where p.run_id = p_id and p.resumed_at is null;
+    update pause p set resumed_at = p_now, place = '\x' where p.run_id = p_id and p.resumed_at is null
+      and right(p.asked_by, length(p_only)) = p_only;
     return found;
 end $$;
 
