@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import contextvars
 import threading
 from collections import deque
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
@@ -128,7 +129,8 @@ class Signal:
         self._port = port_of(loop)
         if self._fired:  # between the first look and the port
             return True
-        timer = loop.call_later(timeout, self._resolve) if timeout is not None else None
+        own = contextvars.Context()  # it is no timer of the code's that waits
+        timer = loop.call_later(timeout, self._resolve, context=own) if timeout is not None else None
         try:
             await future
         finally:

@@ -6,7 +6,8 @@ from __future__ import annotations
 import threading
 from typing import TYPE_CHECKING
 
-from fanwood.sdk.running.unloading import Unloading, close_account, keep_account
+from fanwood.sdk.running.accounts import close_account, keep_account
+from fanwood.sdk.running.unloading import Unloading
 
 if TYPE_CHECKING:
     import asyncio

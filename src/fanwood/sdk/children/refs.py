@@ -14,6 +14,7 @@ from fanwood.model.states import RunState
 from fanwood.sdk.children.chunks import ChunkStream
 from fanwood.sdk.children.reforking import fork_run
 from fanwood.sdk.declaring.outcomes import result_of
+from fanwood.sdk.recording.losing import losing_a_run
 from fanwood.sdk.recording.once import once
 from fanwood.sdk.recording.patience import patience, wait_at_most
 from fanwood.sdk.running.circles import refuse_circle
@@ -210,9 +211,10 @@ class TaskRunRef(Generic[T]):
         engine = self._host.engine()
         self.watch(collector, 0)
         with engine.waiting(collector, (self._id,)), interruption_told(self._id, self._task):
-            limit = await patience(seconds, (self.mark,))
-            await looked((engine,), seconds if limit is None else 0)
-            await wait_at_most(collector, self._host, limit, seconds, f"run {self.id}")
+            async with losing_a_run(self.mark, self._id, f"run {self.id}"):
+                limit = await patience(seconds, (self.mark,))
+                await looked((engine,), seconds if limit is None else 0)
+                await wait_at_most(collector, self._host, limit, seconds, f"run {self.id}")
         finished = collector.results[0]
         assert finished is not None
         return self._given(finished)

@@ -118,6 +118,9 @@ class Unloads(Protocol):
         """When the last of those comes."""
         ...
 
+    async def hold(self) -> None:
+        """Wait to be cancelled, as this asyncio task was when the code was run before."""
+
 
 class Asked(Protocol):
     """What code that is run again asks for (`sdk/running/sameness.py`)."""

@@ -25,7 +25,10 @@ class GivenUp(NamedTuple):
 class Parts:
     """Of one attempt."""
 
-    __slots__ = ("draws", "found", "given_up", "joint", "kind", "readers", "ready", "under_way", "version")
+    __slots__ = (
+        "draws", "found", "given_up", "is_timed", "joint", "kind", "readers", "ready", "times", "under_way",
+        "version",
+    )  # fmt: skip
 
     def __init__(self, *, ready: bool) -> None:
         self.ready = ready  # `found` is whole
@@ -36,6 +39,8 @@ class Parts:
         self.kind: SpawnKind | None = None  # what steps have in common
         self.joint: Joint | None = None  # steps that were handed in last: others may still join them
         self.given_up: dict[bytes, list[GivenUp]] | None = None  # waits of this attempt, by content
+        self.times: dict[bytes, int] = {}  # how often this attempt has given up what it waited for, by identity
+        self.is_timed: bool | None = None  # its code has set timers, as was seen in this turn of its loop
         self.version: str | None = None  # of the code that began the run
 
 

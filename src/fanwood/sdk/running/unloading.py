@@ -24,10 +24,11 @@ from fanwood.errors import EngineClosedError, SettingsError
 from fanwood.model.commands import Suspend
 from fanwood.model.states import Awaited
 from fanwood.sdk.running.current import current_attempt
+from fanwood.sdk.running.holding import Holding
 from fanwood.sdk.running.sameness import told
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator, Sequence
+    from collections.abc import Callable, Collection, Generator, Sequence
     from concurrent.futures import Future
 
     from fanwood.durations import Duration
@@ -99,6 +100,7 @@ class Unloading:
         self.timers: list[asyncio.TimerHandle] = []  # that its code has set, on a loop that does not show them
         self._most_timers = MOST_TIMERS
         self.resting: set[object] = set()  # tasks that wait for others of the same run
+        self._holding: Holding | None = None
         self._attempt = attempt
         self._unload = unload
         self._decided = decided
@@ -142,6 +144,17 @@ class Unloading:
             self.timers = [one for one in self.timers if _is_to_come(one)]
             self._most_timers = max(MOST_TIMERS, 2 * len(self.timers))
         self.timers.append(timer)
+
+    async def hold(self) -> None:
+        """Wait to be cancelled, as this asyncio task was when the code was run before."""
+        if self._holding is None:
+            self._holding = Holding(self._attempt, self)
+        await self._holding.hold()
+
+    @property
+    def changes(self) -> int:
+        """How often a wait of it has begun or ended."""
+        return self._changes
 
     @property
     def idle_since(self) -> float | None:
@@ -249,15 +262,17 @@ class Unloading:
 
     async def _named(self, store: Store) -> dict[bytes, str] | None:
         """The children in words, if nothing that is waited for has ended."""
+        return await told(store, self._attempt) if await self.nothing_has_come(store) else None
+
+    async def nothing_has_come(self, store: Store) -> bool:
+        """Whether nothing that is waited for has ended."""
         waits = list(self._waits.values())
         missing = [[] if wait.collector.ready else wait.collector.awaited()[0] for wait in waits]
         if not all(missing):  # that has come, and its code is about to go on
-            return None
+            return False
         ids = [id_ for left in missing for id_ in left][:MOST_PENDING]
         found = await store.briefs(ids)
-        if len(found) < len(ids) or any(run.state.is_terminal for run in found):
-            return None
-        return await told(store, self._attempt)
+        return len(found) == len(ids) and not any(run.state.is_terminal for run in found)
 
     def _judge(self, changes: int, done: Future[dict[bytes, str] | None]) -> None:
         """On the engine's thread: its code waits, and has not asked for all that is recorded."""
@@ -317,12 +332,12 @@ class Unloading:
 
     # --- whether it is quiet ---------------------------------------------------------------------------------------
 
-    def is_quiet(self) -> bool:
-        """Whether all of it waits for Fanwood. Of an async task on its loop."""
+    def is_quiet(self, *, but_for: Collection[object] = ()) -> bool:
+        """Whether all of it (but for these tasks) waits for Fanwood. Of an async task on its loop."""
         if self._attempt.beginning:
             return False  # some of its waits are about to begin
         waits = list(self._waits.values())
-        who = {wait.who for wait in waits} | self.resting
+        who = {wait.who for wait in waits} | self.resting | set(but_for)
         if any(wait.timed for wait in waits):
             return False
         if not self._attempt.spec.is_async:
@@ -391,57 +406,6 @@ def waits_for(task: asyncio.Task[Any], tasks: set[asyncio.Task[Any]]) -> bool:
     return False
 
 
-# --- which asyncio tasks it has ---------------------------------------------------------------------------------------
-
-
-def keep_account(loop: asyncio.AbstractEventLoop) -> None:
-    """Tasks that are made on this loop by the code of durable attempts are known to those."""
-    before: Any = loop.get_task_factory()
-    if isinstance(before, _Factory):
-        return
-    loop.set_task_factory(_Factory(before))
-    if not hasattr(loop, "_scheduled"):  # uvloop's
-        _note_timers(loop, "call_later")
-        _note_timers(loop, "call_at")
-
-
-def close_account(loop: asyncio.AbstractEventLoop) -> None:
-    """No durable attempt is executed on this loop any more."""
-    factory: Any = loop.get_task_factory()
-    if isinstance(factory, _Factory):
-        loop.set_task_factory(factory.before)
-        for name in ("call_later", "call_at"):
-            vars(loop).pop(name, None)
-
-
-def _note_timers(loop: asyncio.AbstractEventLoop, name: str) -> None:
-    """Timers that the code of durable attempts sets by this method are known to those."""
-    method: Any = getattr(loop, name)
-
-    def noting(when: float, callback: Any, *args: Any, context: Any = None) -> asyncio.TimerHandle:
-        timer = method(when, callback, *args, context=context)
-        attempt = current_attempt.get() if context is None else context.get(current_attempt)
-        unloading = None if attempt is None else attempt.unloading
-        if unloading is not None and hasattr(timer, "when"):  # (what is due in less than a millisecond has none)
-            unloading.note(timer)
-        return timer
-
-    setattr(loop, name, noting)
-
-
 def _is_to_come(timer: asyncio.TimerHandle) -> bool:
     loop = running_loop()
     return not timer.cancelled() and loop is not None and timer.when() > loop.time()
-
-
-class _Factory:
-    def __init__(self, before: Any) -> None:
-        self.before = before
-
-    def __call__(self, loop: asyncio.AbstractEventLoop, coroutine: Any, **given: Any) -> Any:
-        before, context = self.before, given.get("context")
-        task = asyncio.Task(coroutine, loop=loop, **given) if before is None else before(loop, coroutine, **given)
-        attempt = current_attempt.get() if context is None else context.get(current_attempt)
-        if attempt is not None and attempt.unloading is not None:
-            attempt.unloading.tasks[task] = None
-        return task

@@ -21,6 +21,7 @@ from fanwood.model.states import WAIT_NAMES, RunKind, RunState
 from fanwood.sdk.declaring.functions import is_async
 from fanwood.sdk.declaring.identity import content_digest
 from fanwood.sdk.declaring.outcomes import error_of
+from fanwood.sdk.recording.losing import losing
 from fanwood.sdk.recording.recording import kind_of, known_parts, taken, write, written
 from fanwood.sdk.running.answers import Answer
 from fanwood.sdk.running.attempt import registering
@@ -231,7 +232,7 @@ async def wait_for_all(
     name = checks.name(name, "name")
     groups = groups_of(conditions)
     flat = [condition for group in groups for condition in group]
-    if not flat or len(flat) > MOST:
+    if not 1 <= len(flat) <= MOST:
         raise UsageError(f"wait_for needs 1 to {MOST} conditions, and has {len(flat)}")
     if attempt.is_mocked:
         raise UsageError("nothing comes to a mock run: wait_for would wait for ever")
@@ -244,11 +245,12 @@ async def wait_for_all(
     if there is None or there.output is None:
         members = [member(attempt, each, identity, n, step) for n, each in enumerate(flat)]
         gathering = _AllOf(numbered(groups))
-        await gathered(attempt, parts, members, gathering, index)
+        async with losing(attempt, identity, b"", f"what {name} waits for", [each.identity for each in members]):
+            await gathered(attempt, parts, members, gathering, index)
         came = _came(gathering, members)
-        text = msgspec.json.encode({"wait": name}).decode()
+        kind, text = kind_of(attempt, RunKind.RECORDED), _json({"wait": name})
         record = Record(
-            kind_of(attempt, RunKind.RECORDED), attempt.new_id(), identity, text, RunState.COMPLETED, index,
+            kind, attempt.new_id(), identity, text, RunState.COMPLETED, index,
             output=msgspec.json.encode([[n, msgspec.Raw((output or "null").encode())] for n, output in came]).decode(),
         )  # fmt: skip
         answer = write(attempt, record)
@@ -431,11 +433,9 @@ async def _recorded(attempt: Attempt, records: list[Record], gathering: Gatherin
     if not records:
         return
     attempt.spawned = attempt.cancel_children = True
-    request = SpawnRequest(records=records)
-    answer = Answer(request, None, attempt)
+    answer = Answer(request := SpawnRequest(records=records), None, attempt)
     numbers = {one.id: n for n, one in enumerate(members)}
-    engine = attempt.host.engine()
-    engine.record(request)
+    (engine := attempt.host.engine()).record(request)
     await written(attempt, answer)
     for record in records:
         engine.watch(record.id, gathering, numbers[record.id])

@@ -24,6 +24,7 @@ from fanwood.sdk.declaring.identity import content_digest
 from fanwood.sdk.declaring.options import metadata_json
 from fanwood.sdk.declaring.outcomes import error_of
 from fanwood.sdk.listing import microseconds_of
+from fanwood.sdk.recording.losing import losing
 from fanwood.sdk.recording.once import each_once
 from fanwood.sdk.recording.recording import awaited, found_in, kind_of, known_parts, one_end, write, written
 from fanwood.sdk.running.attempt import registering
@@ -319,22 +320,24 @@ async def _ended(attempt: Attempt, wanted: Wanted, limit: int | None, back: int 
         attempt.children += 1
     there = found_in(attempt, parts, identity, f"~event {text}") if again is None else as_found(again, attempt)
     waits = there is not None and counts(there, attempt.run.trial_start)
-    if there is not None and waits and there.state.is_terminal:
-        return Finished(there.state, there.output, there.error, "~event"), there.id
     id_ = attempt.new_id() if there is None else there.id
     collector: Collector | None = None
-    with kept(attempt, parts, content, GivenUp(index, identity, id_, limit)):
-        if not waits or (again is not None and again.limit != limit):
-            kind, mark = kind_of(attempt, RunKind.EVENT), mark_of(wanted)
-            record = Record(kind, id_, identity, text, RunState.WAITING, index, timeout=limit, again=there is not None,
-                            awaits=mark)  # fmt: skip
-            attempt.spawned = attempt.cancel_children = True
-            collector = None if waits else one_end()
-            answer = write(attempt, record, collector)
-            if back is not None or waits:
-                await written(attempt, answer)
-        await look_back(attempt, wanted, id_, back)
-        return await awaited(attempt, id_, f"the event {wanted.key}", collector), id_
+    wait = GivenUp(index, identity, id_, limit)
+    with kept(attempt, parts, content, wait):
+        async with losing(attempt, identity, id_, f"the event {wanted.key}"):
+            if there is not None and waits and there.state.is_terminal:
+                return Finished(there.state, there.output, there.error, "~event"), there.id
+            if not waits or (again is not None and again.limit != limit):
+                kind, mark = kind_of(attempt, RunKind.EVENT), mark_of(wanted)
+                record = Record(kind, id_, identity, text, RunState.WAITING, index, timeout=limit,
+                                again=there is not None, awaits=mark)  # fmt: skip
+                attempt.spawned = attempt.cancel_children = True
+                collector = None if waits else one_end()
+                answer = write(attempt, record, collector)
+                if back is not None or waits:
+                    await written(attempt, answer)
+            await look_back(attempt, wanted, id_, back)
+            return await awaited(attempt, id_, f"the event {wanted.key}", collector), id_
 
 
 async def look_back(attempt: Attempt, wanted: Wanted, run_id: bytes, back: int | None) -> Kept | None:

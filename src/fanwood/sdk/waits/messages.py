@@ -19,6 +19,7 @@ from fanwood.model.matching import Wanted, inbox_mark
 from fanwood.model.states import RunKind, RunState
 from fanwood.sdk.declaring.identity import content_digest
 from fanwood.sdk.declaring.outcomes import error_of
+from fanwood.sdk.recording.losing import losing
 from fanwood.sdk.recording.recording import awaited, found_in, kind_of, known_parts, one_end, write, written
 from fanwood.sdk.running.attempt import registering
 from fanwood.sdk.running.parts import GivenUp, counts
@@ -131,20 +132,22 @@ async def _ended(attempt: Attempt, name: str, limit: int | None) -> tuple[Ended,
         attempt.children += 1
     there = found_in(attempt, parts, identity, f"~message {name}") if again is None else as_found(again, attempt)
     waits = there is not None and counts(there, attempt.run.trial_start)
-    if there is not None and waits and there.state.is_terminal:
-        return Finished(there.state, there.output, there.error, "~message"), there.id
     id_ = attempt.new_id() if there is None else there.id
     collector: Collector | None = None
-    with kept(attempt, parts, content, GivenUp(index, identity, id_, limit)):
-        if not waits or (again is not None and again.limit != limit):
-            kind, text = kind_of(attempt, RunKind.MESSAGE), msgspec.json.encode(Wanted(name)).decode()
-            record = Record(kind, id_, identity, text, RunState.WAITING, index, timeout=limit, again=there is not None,
-                            awaits=inbox_mark(attempt.id, name))  # fmt: skip
-            attempt.spawned = attempt.cancel_children = True
-            collector = None if waits else one_end()
-            await written(attempt, write(attempt, record, collector))
-        await _deliver(attempt, name)  # what was sent before
-        return await awaited(attempt, id_, f"a message {name}", collector), id_
+    wait = GivenUp(index, identity, id_, limit)
+    with kept(attempt, parts, content, wait):
+        async with losing(attempt, identity, id_, f"a message {name}"):
+            if there is not None and waits and there.state.is_terminal:
+                return Finished(there.state, there.output, there.error, "~message"), there.id
+            if not waits or (again is not None and again.limit != limit):
+                kind, text = kind_of(attempt, RunKind.MESSAGE), msgspec.json.encode(Wanted(name)).decode()
+                record = Record(kind, id_, identity, text, RunState.WAITING, index, timeout=limit,
+                                again=there is not None, awaits=inbox_mark(attempt.id, name))  # fmt: skip
+                attempt.spawned = attempt.cancel_children = True
+                collector = None if waits else one_end()
+                await written(attempt, write(attempt, record, collector))
+            await _deliver(attempt, name)  # what was sent before
+            return await awaited(attempt, id_, f"a message {name}", collector), id_
 
 
 async def _deliver(attempt: Attempt, name: str) -> None:

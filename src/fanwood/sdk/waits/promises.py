@@ -35,6 +35,7 @@ from fanwood.model.naming import part_id
 from fanwood.model.states import RunKind, RunState
 from fanwood.sdk.declaring.identity import content_digest
 from fanwood.sdk.declaring.outcomes import error_of, plain_json
+from fanwood.sdk.recording.losing import losing
 from fanwood.sdk.recording.once import once
 from fanwood.sdk.recording.recording import awaited, found_in, kind_of, known_parts, parts_of, write, written
 from fanwood.sdk.running.attempt import registering
@@ -191,8 +192,9 @@ class Promise(Generic[T]):
             raise UsageError(f"nobody settles the promise {self.name} of a mock run")
         if self._recording is not None:
             await asyncio.shield(self._recording)
-        if self._ended is None:
-            self._ended = await awaited(attempt, self._id, f"the promise {self.name}")
+        async with losing(attempt, self._identity, self._id, f"the promise {self.name}"):
+            if self._ended is None:
+                self._ended = await awaited(attempt, self._id, f"the promise {self.name}")
         if self._ended.state is not RunState.COMPLETED:
             raise error_of(self._ended, self._id, self._ended.task)
         return _typed(self._ended.output or "null", self._codec, f"the value of the promise {self.name}")

@@ -17,6 +17,7 @@ from fanwood.model.commands import SLEPT, Finished, Record
 from fanwood.model.states import RunKind, RunState
 from fanwood.sdk.declaring.identity import content_digest
 from fanwood.sdk.declaring.outcomes import error_of
+from fanwood.sdk.recording.losing import losing
 from fanwood.sdk.recording.once import in_a_step
 from fanwood.sdk.recording.recording import awaited, found_in, kind_of, known_parts, note, one_end, parts_of, write
 from fanwood.sdk.running.attempt import registering
@@ -60,7 +61,8 @@ async def _sleep(attempt: Attempt, what: str, shown: dict[str, object], span: in
     text = msgspec.json.encode(shown).decode()
     found = found_in(attempt, parts, identity, f"~sleep {text}")
     if found is not None and counts(found, run.trial_start):
-        await _found(attempt, found)
+        async with losing(attempt, identity, found.id, f"a sleep {what}"):
+            await _found(attempt, found)
         return
     engine = attempt.host.engine()
     began = engine.store.now()
@@ -85,7 +87,8 @@ async def _sleep(attempt: Attempt, what: str, shown: dict[str, object], span: in
     collector = one_end()
     collector.due = due
     write(attempt, record, collector)
-    await _slept(attempt, record.id, collector)
+    async with losing(attempt, identity, record.id, f"a sleep {what}"):
+        await _slept(attempt, record.id, collector)
 
 
 async def _found(attempt: Attempt, found: Recorded) -> None:
