@@ -163,6 +163,16 @@ async def test_an_outcome_that_does_not_fit_fails_its_run_and_no_other() -> None
     assert (len(states), harness.refused) == (20, set())
 
 
+async def test_what_was_to_go_on_and_fails_as_it_does_not_fit_is_told_to_its_parent_wherever_that_is() -> None:
+    """Nobody had asked whether that executes here: it was no end."""
+    harness = Harness(lambda batch: StoreValueError("no") if any(o.output == "7" for o in batch.outcomes) else None)
+    again = Outcome(b"again", 1, RunState.QUEUED, "7", renews=True)
+    ends = Outcome(b"ends", 1, RunState.COMPLETED, "7", parent="P")
+    await harness([], outcomes=[again, ends])
+    told = {o.run_id: (o.state, o.local) for o in harness.stored if isinstance(o, Outcome)}
+    assert told == {b"again": (RunState.FAILED, False), b"ends": (RunState.FAILED, True)}
+
+
 @pytest.mark.parametrize(
     "error",
     [

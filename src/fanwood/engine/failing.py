@@ -72,5 +72,6 @@ def fail(outcome: Outcome, error: StoreValueError) -> None:
     logger.error("run %s fails: what came of it can't be stored: %s", outcome.run_id.hex(), error)
     outcome.state, outcome.output, outcome.retry, outcome.delay = RunState.FAILED, None, False, 0
     outcome.renews = False
+    outcome.local = outcome.local and bool(outcome.parent)  # of one that was to go on nobody asked where its parent is
     outcome.error = encode_failure(Failure("failed", type(error).__name__, str(error)))
     outcome.closes = True
