@@ -10,7 +10,7 @@ import pytest
 from fanwood import RunState
 from fanwood.errors import StoreValueError
 from fanwood.ids import short_text
-from fanwood.model.commands import ClaimedRun, ClaimRequest, Committed, Record, Spawn, SpawnKind
+from fanwood.model.commands import ClaimedRun, ClaimRequest, Committed, Outcome, Record, Spawn, SpawnKind
 from fanwood.model.states import OnParentEnd, RunKind
 from fanwood.store import sharing
 from fanwood.store.auditing import findings
@@ -387,4 +387,26 @@ async def test_an_end_that_was_undone_is_told_when_it_comes_again(stage: Stage) 
         await stage.commit(outcomes=[completed(shared, "7")], blocks=[(one.key, 2**70)])
     await stage.complete(shared, "7")
     assert [await stage.state(id_) for id_ in links] == [RunState.COMPLETED] * 2
+    await sound(stage)
+
+
+@pytest.mark.parametrize("swept", [True, False])
+async def test_what_is_below_what_is_shared_again_before_all_is_swept_ends(stage: Stage, swept: bool) -> None:
+    """What a life before this one of the root had closed; also if it lived still: it begins anew then."""
+    stage.sweeps = False
+    root = await stage.running()
+    await linked(stage, root)
+    shared = await claimed(stage)
+    child = await stage.running("c", shared)
+    last = await stage.born("d", child)
+    await stage.report(Outcome(root.key, root.attempt, RunState.QUEUED, "{}", renews=True))
+    await stage.report(*map(completed, [shared, child] if swept else [child]))
+    assert await stage.state(child) is RunState.CANCELLED
+    root = await claimed(stage, "a")
+    await linked(stage, root)
+    assert await stage.state(shared) is RunState.QUEUED
+    assert await stage.state(last) is RunState.QUEUED
+    assert await stage.sweep() > 0
+    assert await stage.state(last) is RunState.CANCELLED
+    assert (await claimed(stage)).attempt == 2
     await sound(stage)

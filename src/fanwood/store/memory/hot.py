@@ -129,8 +129,7 @@ class HotPath:
             run = self._tables.runs.get(attach.id)
             parent = attach.kind.parent_id, attach.kind.parent_attempt
             if run is not None and parent not in done.fenced_parents and _matches(attach, run):
-                self.leaving.end_closed(now, [] if run.is_over else [run])
-                self.leaving.has_closed = self.leaving.close_below(now, run) or self.leaving.has_closed
+                self.leaving.cut(now, run)
 
     def _charge(self, batch: Batch, done: Committed) -> None:
         """Before anything is changed.

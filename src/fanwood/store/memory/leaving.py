@@ -311,12 +311,14 @@ class Leaving:
         gates[run_id] = Gate(run_id, run.root_id, int(GateKind.CLOSED), which, attempt, error, now, since)
         return True
 
-    def close_below(self, now: int, run: Run) -> bool:
-        """Of what has ended, and is about to be asked for again, that which is above closes no more than the run itself
-        then: what is below it is closed by a gate of its own. Whether it is."""
+    def cut(self, now: int, run: Run) -> None:
+        """A run is about to be asked for again. Below something closed it ends first, as by a sweep. And what is below
+        it, which is closed by nothing above it then, is closed by a gate of its own."""
+        self.end_closed(now, [] if run.is_over else [run])
         gate = self._tables.gates.get(run.parent_id or b"") if run.is_over else None
         covered = run.on_parent_end != OnParentEnd.CONTINUE and gate is not None and _covers(gate, run, lives=False)
-        return gate is not None and covered and self.close(now, run.id, ALL, run.attempt, gate.error)
+        if gate is not None and covered and self.close(now, run.id, ALL, run.attempt, gate.error):
+            self.has_closed = True
 
     def closed(self, run: Run) -> str | None:
         """Whether a run is below something that is closed, and what is said of it then."""

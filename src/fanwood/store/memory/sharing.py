@@ -94,6 +94,8 @@ class Sharing:
             tables.share(Shared(*place, run.id, int(Open.LIVING)))
             return run
         run = tables.runs[shared.run_id]
+        if self._leaving.gated:
+            self._leaving.cut(now, run)
         tables.change(run, asked=root.attempt)  # what an earlier attempt of the root has closed is free again
         revived = run.state == RunState.CANCELLED or (again and run.state == RunState.FAILED)
         if revived and self._leaving.closed(run) is None:

@@ -56,8 +56,7 @@ _kind = attrgetter("kind")
 _children = msgspec.json.Decoder(list[tuple[int, tuple[str, int, int, str, str]]])
 _keyed = msgspec.json.Decoder(list[tuple[str, tuple[str, int, int, str, str]]])
 _revivable = msgspec.json.Decoder(list[tuple[tuple[str, int, int], int]])
-_living = msgspec.json.Decoder(list[tuple[str, int, int]])
-_ended = msgspec.json.Decoder(list[tuple[str, int]])
+_asked = msgspec.json.Decoder(list[tuple[str, int, int]])
 _runs = msgspec.json.Decoder(list[tuple[str, int, str]])
 _contents = msgspec.json.Decoder(list[tuple[str, str | None, str | None]])
 _mail = msgspec.json.Decoder(list[tuple[str, int | None, int | None, int, str | None, str | None, int | None]])
@@ -170,7 +169,8 @@ class HotPath:
     def _add(self, me: int, now: int, batch: Batch, done: Committed) -> None:
         fenced = self._fence(batch, done)
         if self._gated and batch.attaches:
-            self._cut(now, [a for a in batch.attaches if _parent(a) not in fenced])
+            rows = encoded([attach_row(a) for a in batch.attaches if _parent(a) not in fenced])
+            self.leaving.cut(now, _asked.decode(self._one("asked_again", rows=rows)))
         if self._urged:
             self.urgency.spare([*batch.spawns, *batch.records, *(hedge.spawn for hedge in batch.hedges)])
         if batch.spawns:
@@ -209,13 +209,6 @@ class HotPath:
             if self._urged:
                 self.urgency.look(parent for parent, _ in pairs)
         return done.fenced_parents
-
-    def _cut(self, now: int, attaches: list[Attach]) -> None:
-        """What is asked for again, and is below something closed, ends first, as a sweep would end it."""
-        asked = {"rows": encoded([attach_row(a) for a in attaches])}
-        self.leaving.end_closed(now, _living.decode(self._one("living_of_asked", **asked)))
-        if self.leaving.close_below(now, _ended.decode(self._one("ended_of_asked", **asked))):
-            self.leaving.has_closed = True
 
     def _spawn(self, me: int, now: int, spawns: list[Spawn], done: Committed) -> None:
         """Siblings of a fan-out in one way, which takes the least of Python's time; the rest in the general one."""

@@ -271,12 +271,17 @@ class Leaving:
         self._execute(_SQL["make_gates"], {"rows": encoded(gates), "now": now})
         return self._changes() > 0
 
-    def close_below(self, now: int, ended: Sequence[tuple[str, int]]) -> bool:
-        """Of these (id, attempt), which have ended and are about to be asked for again, that which is above closes no
-        more than the runs themselves then: what is below them is closed by gates of their own. Whether any is."""
-        closed = self.closed([id_ for id_, _ in ended], stay=True)
-        gates = [Gate(id_, ALL, attempt, closed[id_]) for id_, attempt in ended if id_ in closed]
-        return bool(gates) and self.close(now, gates)
+    def cut(self, now: int, runs: Sequence[tuple[str, int, int]]) -> dict[str, str]:
+        """These (id, attempt, state) are about to be asked for again. Those that are below something closed end first,
+        as by a sweep; which. And as what is above closes them no more then, what is below them is closed by gates of
+        their own."""
+        cut = self.end_closed(now, [run for run in runs if run[2] < RunState.COMPLETED])
+        ended = {id_: attempt for id_, attempt, state in runs if state >= RunState.COMPLETED or id_ in cut}
+        closed = self.closed(list(ended), stay=True)
+        gates = [Gate(id_, ALL, attempt, closed[id_]) for id_, attempt in ended.items() if id_ in closed]
+        if gates and self.close(now, gates):
+            self.has_closed = True
+        return cut
 
     @property
     def gated(self) -> bool:

@@ -179,6 +179,8 @@ class Sharing:
             return None
         id_, state, attempt = _shared.decode(found)
         run = bytes.fromhex(id_)
+        if self._leaving.gated and self._leaving.cut(now, [(id_, attempt, state)]):
+            state = int(RunState.CANCELLED)
         self._execute(_SQL["ask_shared"], {"id": run, "priority": kind.priority})
         revived = state == RunState.CANCELLED or (again and state == RunState.FAILED)
         if revived and not self._leaving.closed([id_]):

@@ -165,26 +165,13 @@ where r.state in (9, 10)
   and r.task = v.value ->> 4
   and (r.input_digest is null or hex(r.input_digest) = v.value ->> 5);
 
--- name: living_of_asked
--- Of the children asked for again: those that have not ended.
+-- name: asked_again
+-- The children asked for again: as they are.
 select json_group_array(json_array(hex(r.id), r.attempt, r.state)) from (
     select distinct r.id, r.attempt, r.state
     from json_each(:rows) v
     cross join run r on r.id = unhex(v.value ->> 0)
-    where r.state < 8
-      and r.task = v.value ->> 4
-      and (r.input_digest is null or hex(r.input_digest) = v.value ->> 5)
-) r;
-
--- name: ended_of_asked
--- Of the children asked for again: those that have ended.
-select json_group_array(json_array(hex(r.id), r.attempt)) from (
-    select distinct r.id, r.attempt
-    from json_each(:rows) v
-    cross join run r on r.id = unhex(v.value ->> 0)
-    where r.state >= 8
-      and r.task = v.value ->> 4
-      and (r.input_digest is null or hex(r.input_digest) = v.value ->> 5)
+    where r.task = v.value ->> 4 and (r.input_digest is null or hex(r.input_digest) = v.value ->> 5)
 ) r;
 
 -- name: attach_children

@@ -209,3 +209,33 @@ begin
         )::fw_ends) l
     );
 end $$;
+
+-- These runs, which the caller has locked where they stand, are about to be asked for again. Those that are below something
+-- closed end first, as a sweep would end them. And as what is above closes them no more then, what is below them is closed by
+-- gates of their own. Whether anything is, and to whom it was written.
+create function fw_cut_again(
+    p_now bigint, p_ids bytea[], p_states smallint[], p_places tid[], out closes boolean, out told bigint[]
+) language plpgsql
+set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off set plan_cache_mode = force_generic_plan
+as $$
+#variable_conflict error
+declare
+    terminal constant smallint := 8;
+    living bytea[];
+    places tid[];
+    cut bytea[];
+    shut record;
+begin
+    closes := false; told := '{}'; cut := '{}';
+    select array_agg(v.id), array_agg(v.place) into living, places
+    from unnest(p_ids, p_states, p_places) v (id, state, place) where v.state < terminal;
+    if cardinality(living) > 0 then
+        select c.cut, c.told into cut, told from fw_cut(p_now, living, places) c;
+    end if;
+    shut := fw_closed(
+        array(select v.id from unnest(p_ids, p_states) v (id, state) where v.state >= terminal or v.id = any (cut)), null, true
+    );
+    if cardinality(shut.ids) > 0 then
+        closes := fw_close(p_now, shut.ids, array_fill(0::smallint, array[cardinality(shut.ids)]), shut.reasons);
+    end if;
+end $$;

@@ -162,8 +162,7 @@ begin
     ) f;
 end $$;
 
--- Of what is asked for again that which is below something closed ends first, as a sweep would end it. And as what is above
--- closes it no more then, what is below it is closed by gates of its own. Whether anything is, and to whom it was written.
+-- Of what is asked for again that which is below something closed ends first, as a sweep would end it.
 create function fw_cut_asked(
     p_now bigint, p_fenced integer[], k fw_kinds, a fw_attaches, out closes boolean, out told bigint[]
 ) language plpgsql
@@ -171,16 +170,11 @@ set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off se
 as $$
 #variable_conflict error
 declare
-    terminal constant smallint := 8;
     asked bytea[];
-    living bytea[];
+    states smallint[];
     places tid[];
-    shut record;
 begin
-    closes := false; told := '{}';
-    select array_agg(l.id), array_agg(l.id) filter (where l.state < terminal),
-           array_agg(l.place) filter (where l.state < terminal)
-    into asked, living, places
+    select array_agg(l.id), array_agg(l.state), array_agg(l.place) into asked, states, places
     from (
         select r.id, r.state, r.place
         from (
@@ -192,16 +186,7 @@ begin
         ) r
         where r.task = k.task[v.kind] and (r.input_digest is null or r.input_digest is not distinct from v.digest)
     ) l;
-    if cardinality(living) > 0 then
-        select c.told into told from fw_cut(p_now, living, places) c;
-    end if;
-    shut := fw_closed(array(
-        select v.id from unnest(asked) v (id)
-        cross join lateral (select x.state from run x where x.id = v.id offset 0) r where r.state >= terminal
-    ), null, true);
-    if cardinality(shut.ids) > 0 then
-        closes := fw_close(p_now, shut.ids, array_fill(0::smallint, array[cardinality(shut.ids)]), shut.reasons);
-    end if;
+    select c.closes, c.told into closes, told from fw_cut_again(p_now, asked, states, places) c;
 end $$;
 
 -- An earlier attempt's children are asked for again: what had failed is run again if this is a new trial, the others

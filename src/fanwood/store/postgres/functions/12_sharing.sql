@@ -190,8 +190,8 @@ begin
             told := told || part.told;
             continue;
         end if;
-        select r.id, r.state, r.task into target from shared s cross join lateral (
-            select x.id, x.state, x.task from run x where x.id = s.run_id for update
+        select r.id, r.state, r.task, r.place into target from shared s cross join lateral (
+            select x.id, x.state, x.task, x.ctid as place from run x where x.id = s.run_id for update
         ) r
         where s.root_id = one.root and s.digest = one.digest;
         anew_ := not found;
@@ -215,6 +215,11 @@ begin
             first := first || one.id;
         else
             -- What an earlier attempt of the root has closed is free again.
+            if exists (select from gate g where g.root_id = one.root and g.what = 1) then
+                part := fw_cut_again(p_now, array[target.id], array[target.state], array[target.place]);
+                told := told || part.told; closes := closes or part.closes;
+                select r.id, r.state, r.task, r.ctid as place into target from run r where r.id = target.id;
+            end if;
             update run r
             set asked = root.attempt,
                 priority = case when r.state < terminal then coalesce(said, greatest(r.priority, prio)) else r.priority end
