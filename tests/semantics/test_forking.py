@@ -508,3 +508,33 @@ def test_nothing_is_forked_at_what_no_code_asks_for(make_app: Any) -> None:
     with pytest.raises(UsageError, match="has started over since"):
         app.runs.fork(ref.id, at=old.id, input=9)
     assert app.runs.fork(ref.id, at=new.id, input=9).result(timeout=60) == 1
+
+
+def test_a_child_that_had_started_over_goes_on_with_its_last_life(app: Any) -> None:
+    """It takes what that had finished; so it has the input of that, and not the one that it is asked for with."""
+    lives = Calls()
+
+    @app.task
+    async def child(input: int, ctx: Context) -> list[Any]:
+        said = [input, await ctx.aio_step(step, input), ctx.random("it")]
+        if input < 2:
+            ctx.start_over(input + 1)
+        await ctx.aio_step(step, 10)
+        lives.made("last")
+        return said
+
+    @app.task
+    async def top(input: int) -> list[Any]:
+        return await child.aio_run(1)
+
+    lives.failing = {"last"}
+    STEPS.taken()
+    ref = top.run_no_wait(0)
+    failed(app, ref)
+    assert STEPS.taken() == {"step 1": 1, "step 2": 1, "step 10": 1}
+    lives.failing = set()
+    fork = app.runs.fork(ref.id)
+    assert fork.result(timeout=60)[:2] == [2, "2"]
+    assert STEPS.taken() == {}
+    (made,) = app.runs.children(fork.id)
+    assert app.runs.get(made.id).input == 2

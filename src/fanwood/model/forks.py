@@ -78,7 +78,7 @@ class Kept(msgspec.Struct, frozen=True, gc=False):
     child_key: str | None
     told: bool  # its output is here
     output: str | None
-    input: str  # of what has no code, or had another input than was asked for
+    input: str  # of what has no code, had another input than was asked for, or has started over
     life: str | None
 
 

@@ -8,6 +8,7 @@ from fanwood.engine.inbox import SpawnRequest
 from fanwood.engine.waits import Collector
 from fanwood.model.commands import Finished, Record, Spawn
 from fanwood.model.forks import Fork, Kept, draws_of, fork_of
+from fanwood.model.lives import life_of
 from fanwood.model.records import Known
 from fanwood.model.states import FIRST_WAIT, RunState
 from fanwood.sdk.running.answers import Answer
@@ -142,9 +143,11 @@ class Copies:
 
 
 def _mark(origin: Origin, spawn: Spawn, kept: Kept) -> Fork:
-    """What a child is in the fork that is run again. If that one had another input, it has that."""
+    """What a child is in the fork that is run again. If that one had another input, it has that; and if it had started
+    over, that of its last life, of which it takes what had completed."""
     way, of, draws = origin.way_of(kept), kept.id.hex(), draws_of(kept.id, kept.life)
-    changed = _was_changed(kept)
+    takes = way is None or len(way.way) > 1
+    changed = _was_changed(kept) or (takes and life_of(kept.life) is not None)
     if changed:
         spawn.input = kept.input
     if way is None:

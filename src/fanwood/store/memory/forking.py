@@ -94,7 +94,8 @@ def _place(run: Run) -> tuple[int, int]:
 
 
 def _kept(run: Run, most: int) -> Kept:
-    given = run.kind >= FIRST_WAIT or '"changed":true' in (run.life or "")
+    life = run.life or ""
+    given = run.kind >= FIRST_WAIT or '"changed":true' in life or life.startswith("[")
     told = run.kind >= FIRST_WAIT or len((run.output or "").encode()) <= most
     return Kept(
         run.identity or b"", run.id, RunKind(run.kind), RunState(run.state), run.asked, run.input_digest, run.child_key,

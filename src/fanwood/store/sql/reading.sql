@@ -143,7 +143,7 @@ limit :limit;
 select identity, id, kind, state, asked, input_digest, child_key,
        case when kind >= 10 or output_size <= :most then 1 else 0 end,
        case when kind >= 10 or output_size <= :most then output end,
-       case when kind >= 10 or life like '%"changed"_true%' then input else '' end, life
+       case when kind >= 10 or life like '%"changed"_true%' or life like '[%' then input else '' end, life
 from (
     select identity, id, kind, state, asked, input_digest, child_key, input, output, life,
         coalesce(octet_length(output), 0) as output_size
