@@ -12,6 +12,7 @@ from fanwood.store.failures import decode_failure
 from fanwood.store.memory.store import MemoryStore
 from tests.conformance.costs import cost
 from tests.conformance.stage import SECOND, Stage, completed, retried
+from tests.conformance.test_lives import renewed
 
 MANY = 6_000
 PAGE = 300
@@ -232,3 +233,36 @@ async def test_a_deadline_that_moves_leaves_a_schedule_timeout(lazy: Stage, told
         pass
     assert (await lazy.get(id_)).state is RunState.FAILED
     assert decode_failure((await lazy.get(id_)).error).limit == "schedule_timeout"
+
+
+@pytest.mark.parametrize("how", ["is tried again", "starts over"])
+async def test_the_limit_of_an_attempt_that_is_over_is_no_later_one_s(stage: Stage, how: str) -> None:
+    """Else what is told next fails what the next attempt waits for."""
+    root = await stage.running()
+    owner = await stage.running("b", root)
+    now = stage.clock.now()
+    await stage.commit(deadlines=[(owner.key, 1, now + 2 * SECOND)])
+    await stage.report(retried(owner) if how == "is tried again" else renewed(owner))
+    again = await stage.claim_again(owner)
+    assert again is not None
+    child = await stage.born("c", again, deadline=now + 9 * SECOND, deadline_by=owner.key)
+    assert await stage.store.deadlines([child]) == {child: now + 9 * SECOND}
+    await stage.commit(deadlines=[(root.key, 1, now + 99 * SECOND)])  # somebody else's has moved: all are told
+    stage.clock.advance(3)
+    await stage.store.tick()
+    await stage.sweep()
+    await stage.store.tick()
+    assert await stage.state(child) is RunState.QUEUED
+
+
+async def test_who_was_not_told_yet_keeps_the_limit_that_an_attempt_had(lazy: Stage) -> None:
+    """Its row has the one before still, and that has come."""
+    owner = await lazy.running()
+    now = lazy.clock.now()
+    child = await lazy.born("b", owner, deadline=now + SECOND, deadline_by=owner.key)
+    await lazy.commit(deadlines=[(owner.key, 1, now + 9 * SECOND)])
+    await lazy.report(retried(owner))
+    lazy.clock.advance(2)
+    await lazy.store.tick()
+    assert await lazy.state(child) is RunState.QUEUED
+    assert await lazy.store.deadlines([child]) == {child: now + 9 * SECOND}

@@ -64,6 +64,7 @@ class Watch:
         self._wrong = wrong
         self._seen = seen
         self._changed: dict[bytes, None] = {}
+        self._touched: dict[bytes, int] = {}  # when each run was changed last
         self._gated: dict[bytes, bytes] = {}
         self.paused: set[bytes] = set()  # the calls have returned
         self._replayed: dict[bytes, int] = {}  # when runs that had ended were queued again ...
@@ -191,7 +192,8 @@ class Watch:
         if self.punctual_from is not None and now > self.punctual_from:
             for name in ("due", "expiring"):
                 for _, id_ in tables.order(name).first(1):
-                    self._tell(lateness(audited(tables, tables.runs[id_]), now, self.late))
+                    if now > self._touched.get(id_, 0) + self.late:  # (it may be asked for when its time is over)
+                        self._tell(lateness(audited(tables, tables.runs[id_]), now, self.late))
 
     def _is_awaited(self, id_: bytes) -> None:
         """By somebody who is suspended: then it has not ended, else he would have been told."""
@@ -225,6 +227,7 @@ class Watch:
 
     def _saw(self, run: Run) -> None:
         self._changed[run.id] = None
+        self._touched[run.id] = self._now()
         self._tell(self.history.saw(audited(self._tables, run)))
 
     def _tell(self, found: Iterable[str]) -> None:

@@ -239,6 +239,7 @@ class Leaving:
             deadline=deadline,
             deadline_by=queueing.deadline_by if replayed else run.deadline_by,
             expires_at=min(limits, default=None),
+            limit_at=run.limit_at if run.root_id in self._tables.moved else None,  # (who was told of it keeps it)
         )
 
     def _keep_attempt(self, now: int, run: Run, queueing: Queueing) -> None:

@@ -22,8 +22,9 @@ def renew(tables: Tables, leaving: Leaving, now: int, outcome: Outcome) -> bool:
     run = tables.runs[outcome.run_id]
     life = next_life(run.life, run.attempt, now)
     tables.change(
-        run, input=outcome.output or "null", retry_count=0, trial_start=life.since, error=None, life=life.text
-    )
+        run, input=outcome.output or "null", retry_count=0, trial_start=life.since, error=None, life=life.text,
+        limit_at=None,
+    )  # fmt: skip
     tables.suspended.pop(run.id, None)
     lines = tables.logs.setdefault(run.id, {})
     seq = max((number for number in lines if number < FIRST_CHUNK), default=-1) + 1

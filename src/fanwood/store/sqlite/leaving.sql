@@ -107,7 +107,8 @@ where run_id in (select unhex(v.value ->> 0) from json_each(:rows) v where v.val
 
 -- name: queue_runs
 -- Rows: id, attempt, from state, cause, delay, charge (a failure or a death), error, busy, deadline, its owner. Causes:
--- 3 retry, 4 lease lost, 5 hand-back, 8 replay, 9 due. A new trial begins with a retry and with a replay.
+-- 3 retry, 4 lease lost, 5 hand-back, 8 replay, 9 due. A new trial begins with a retry and with a replay. The limit of an
+-- attempt that is over is no other one's: it is forgotten, once all below has been told of it.
 update run
 set state = case when v.value ->> 4 > 0 then 2 else 0 end,
     waits = case when v.value ->> 4 > 0 then 2 end,
@@ -132,6 +133,11 @@ set state = case when v.value ->> 4 > 0 then 2 else 0 end,
             coalesce(case v.value ->> 3 when 8 then v.value ->> 8 else run.deadline end, 9e18),
             coalesce(:now + (v.value ->> 4) + run.schedule_timeout, 9e18)
         ), 9e18)
+    end,
+    limit_at = case
+        when run.limit_at is not null
+            and (v.value ->> 3 = 9 or exists (select 1 from moved_deadline m where m.root_id = run.root_id))
+        then run.limit_at
     end
 from json_each(:rows) v
 where run.id = unhex(v.value ->> 0) and run.state = v.value ->> 2 and run.attempt = v.value ->> 1;
@@ -165,7 +171,8 @@ where run.id = unhex(v.value ->> 0) and (
 -- name: renew_runs
 -- Of runs that were just handed back: they start over. Rows: id, attempt, input, life.
 update run
-set input = v.value ->> 2, retry_count = 0, trial_start = run.attempt + 1, error = null, life = v.value ->> 3
+set input = v.value ->> 2, retry_count = 0, trial_start = run.attempt + 1, error = null, life = v.value ->> 3,
+    limit_at = null
 from json_each(:rows) v
 where run.id = unhex(v.value ->> 0) and run.state = 0 and run.attempt = v.value ->> 1;
 

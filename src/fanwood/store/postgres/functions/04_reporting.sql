@@ -196,7 +196,7 @@ begin
     loop
         continue when one.n = any (p_refused);
         update run r
-        set input = one.input, retry_count = 0, trial_start = r.attempt + 1, error = null,
+        set input = one.input, retry_count = 0, trial_start = r.attempt + 1, error = null, limit_at = null,
             life = format('[%s,%s,%s]', coalesce(substring(r.life from '^\[(\d{1,9}),')::integer, 0) + 1, r.attempt + 1, p_now)
         where r.id = one.id
         returning r.root_id, r.attempt, substring(r.life from '^\[(\d+),') as number into run_;
