@@ -31,8 +31,11 @@ class Beside:
             if other != run.id:
                 yield f"{run.task} {run.id.hex()[-6:]} is shared, and is the same as {other.hex()[-6:]}"
         elif run.awaits is not None and run.kind < FIRST_WAIT:
-            if run.awaits in self._hedged:
+            other = self._tables.runs.get(self._hedged.get(run.awaits, b""))
+            if other is not None and not other.is_over:
                 yield f"{run.id.hex()[-6:]} is a second hedge of {run.awaits.hex()[-6:]}"
+            elif run.awaits in self._hedged:  # it has ended in this transaction, and what it helped begins anew
+                self._part(run.awaits)
             self._hedges[run.id], self._hedged[run.awaits] = run.awaits, run.id
 
     def gone(self, run: Run) -> None:

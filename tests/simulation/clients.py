@@ -49,8 +49,7 @@ class _Root:
         if self._ref is None:
             return
         self._world.acknowledged[self._ref.id] = self._plan
-        first, last = self._world.shape.fates
-        fate = first + (last - first) * random.random()
+        fate = random.random()
         calm = not any(self._world.rates.values()) and not self._world.maker.kills
         self._sure = calm and fate >= 0.35 and is_sure(self._plan) and self._world.maker.answer(self._plan) is not None
         self._sure = self._sure and not self._world.shape.meddlers
@@ -66,7 +65,7 @@ class _Root:
                 child.id for child in await self._children(self._ref.id, parts=False) if child.status is RunState.QUEUED
             ]
             await self._patch(queued[0] if queued else await self._some_child())
-        if random.random() < 0.12 * self._world.shape.surgery:
+        if random.random() < 0.12:
             await self._pause(self._ref.id if random.random() < 0.7 else await self._some_child())
         if self._world.shape.meddlers:
             await asyncio.gather(*(self._meddle() for _ in range(self._world.shape.meddlers)))
@@ -116,7 +115,7 @@ class _Root:
         """By hand, when all is over."""
         random, surgeon, plan = self._world.random, self._surgeon, self._plan
         for generation in range(GENERATIONS):
-            if random.random() > (0.25 if not generation else 0.4) * self._world.shape.surgery:
+            if random.random() > (0.25 if not generation else 0.4):
                 break
             at = await self._some_child(parts=True) if random.random() < 0.5 else None
             ref = await surgeon.fork(self._ref.id, plan, at)
@@ -129,13 +128,13 @@ class _Root:
                 await self._cancel(self._ref.id)
             await self._result()
         self._sure = False
-        if random.random() < 0.15 * self._world.shape.surgery:
+        if random.random() < 0.15:
             with contextlib.suppress(UsageError):  # somebody else has it run
                 await surgeon.retry(
                     self._ref.id if random.random() < 0.7 else (await self._some_child()) or self._ref.id
                 )
             await self._result()
-        if random.random() < 0.08 * self._world.shape.surgery:
+        if random.random() < 0.08:
             await surgeon.do_to_all(self._ref.id)
             await self._result()
 

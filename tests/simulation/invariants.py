@@ -332,6 +332,7 @@ def at_the_end(tables: Tables, history: History, maker: Maker) -> Iterator[str]:
     for run_id in tables.watchers:
         if run_id in tables.runs and tables.runs[run_id].is_over:
             yield f"somebody still watches {run_id.hex()[-6:]}, which has ended"
+    yield from _left_beside(tables)
     for run in tables.runs.values():
         if (run.output is not None) != (run.state == RunState.COMPLETED):
             yield f"{short(run)} is {RunState(run.state).name}, with output {run.output!r}"
@@ -346,6 +347,22 @@ def at_the_end(tables: Tables, history: History, maker: Maker) -> Iterator[str]:
         if run.state in (RunState.FAILED, RunState.CANCELLED):
             yield from _explained(run, plan)
     yield from _counted(tables, history)
+
+
+def _left_beside(tables: Tables) -> Iterator[str]:
+    """Rows of other tables, that are about what lives, or is under way."""
+    beside: dict[str, Iterable[bytes]] = {
+        "is suspended": tables.suspended, "is awaited": tables.awaited,
+        "helps": tables.hedges, "is shared": tables.open,
+        "is resumed": (pause.run_id for pause in tables.pauses.values() if pause.resumed_at is not None),
+        "is given a priority": (urgent.run_id for urgent in tables.urgent.values() if urgent.place is not None),
+    }  # fmt: skip
+    for what, ids in beside.items():
+        for id_ in ids:
+            yield f"{id_.hex()[-6:]} {what}, as it is written, and all has ended"
+    for worker, letters in tables.mail.items():
+        if letters:
+            yield f"worker {worker} has {len(letters)} letter(s), which nobody reads"
 
 
 def plan_of(tables: Tables, run: Run) -> Plan:

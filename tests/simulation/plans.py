@@ -110,7 +110,7 @@ class Maker:
         self.plans[number] = plan
         if random.random() < 0.2:
             plan["options"] = {"priority": random.randint(0, 3)}
-        if not task and random.random() < (0.06 if depth else 0.3) * self._shape.options:
+        if not task and random.random() < (0.06 if depth else 0.3):
             names = ["part", "few", "shallow", "short"] if depth else list(BUDGETS)
             plan.setdefault("options", {})["budget"] = random.choice(names)
         if not task and depth < self._shape.deepest and len(self.plans) < self._most and random.random() < 0.08:
@@ -199,7 +199,7 @@ class Maker:
         """Somebody's, beside others of these numbers. What is shared may be another one's as well."""
         random = self._random
         keyed = kind in ("keyed", "shared")
-        shares = not keyed and random.random() < 0.15 * self._shape.options
+        shares = not keyed and random.random() < 0.15
         there = [plan for plan in self._pool if plan["n"] not in beside]
         if shares and there and random.random() < 0.7:
             return random.choice(there)
@@ -213,7 +213,7 @@ class Maker:
             options["share"] = "tree"
             options.pop("budget", None)
             self._pool.append(child)
-        elif random.random() < 0.08 * self._shape.options and "budget" not in options:
+        elif random.random() < 0.08 and "budget" not in options:
             options["hedge"] = random.choice(HEDGES)
         return child
 

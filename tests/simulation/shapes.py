@@ -54,20 +54,12 @@ class Shape:
     deepest: int = 4
     rates: Mapping[str, float] = field(default_factory=dict[str, float])
     """How often these go wrong, in most worlds in which anything does."""
-    kept: tuple[float, ...] = (*[0.0] * 4, 12 / 86400)
-    """Days for which trees are kept, and longer than a lease; 0: for ever."""
-    fates: tuple[float, float] = (0.0, 1.0)
-    """What clients do to their roots: the first 0.35 cancel them."""
-    surgery: float = 1.0
-    """How often by hand when all is over, at least; and how often they are paused."""
     meddlers: int = 0
     """Who act by hand upon each tree while it lives."""
     joined: bool = False
     """Clients are in the processes of workers."""
     even: bool = False
     """Times are whole seconds, so that much is due at once."""
-    options: float = 1.0
-    """How often runs have a budget, are shared, or hedged."""
 
     def __str__(self) -> str:
         """Options that make it."""
@@ -105,10 +97,6 @@ EDGE = {"switch_interval": 0.0, "lease": 2.0, "heartbeat": 0.8, "grace": 1.0}
 WAITS = ("nap", "until", "promise", "event", "message", "any")
 CHILDREN = ("run", "many", "twice", "keyed", "shared", "gather")
 OTHERS: dict[str, dict[str, Any]] = {
-    "restless": {
-        "rates": {"stop": 0.02, "crash before": 0.02, "crash after": 0.02, "crash": 0.002},
-        "workers": (1, 1),
-    },
     "suspended": {
         "tasks": ("durable", "durable later", "durable limited", "sync durable"),
         "steps": (*WAITS, *WAITS, "run", "many", "gather", "group", "each", "record", "now"),
@@ -118,20 +106,8 @@ OTHERS: dict[str, dict[str, Any]] = {
         "settings": EDGE, "poll": 1.0, "sweeps": (0.5, 1.0),
         "rates": {"slow": 0.15, "slow answer": 0.15, "stands still": 0.0005, "freeze": 0.01},
     },
-    "stormy": {
-        "rates": {
-            "full": 0.05, "busy": 0.05, "request lost": 0.05, "answer lost": 0.05, "away": 0.01, "restart": 0.01,
-            "breaks off": 0.05, "interrupted": 0.002,
-        },
-        "fates": (0.0, 0.5), "meddlers": 1,
-    },
-    "crowded": {"steps": (*WAITS[2:], *WAITS[2:], "start", "many", "join"), "roots": (3, 5), "sizes": (12, 20)},
-    "thrifty": {"options": 5.0, "steps": ("spend", "reserve", *CHILDREN, "start", "group", "stream", "record", "over")},
-    "surgical": {"surgery": 4.0, "kept": (0.0, 12 / 86400)},
     "meddled": {"meddlers": 2},
-    "jumping": {"rates": {"clock jump": 0.05, "restart": 0.01}, "steps": (*WAITS, *CHILDREN, "fail", "sleep")},
     "joined": {"joined": True},
-    "grouped": {"steps": ("group", "group", "stream", "each", "gather", "nap", "sleep", "fail"), "fates": (0.0, 0.6)},
     "even": {"even": True, "steps": (*WAITS, "until", "many", "gather", "group", "each", "fail")},
 }  # fmt: skip
 """What makes worlds of other shapes; what is not said is as in brief ones."""
@@ -143,9 +119,7 @@ def named(name: str) -> Shape:
     """A shape, or some at once."""
     shape = replace(BRIEF, name=name)
     for each in name.split("+") if name != ODD else ():
-        values = dict(OTHERS[each])
-        values["rates"] = {**shape.rates, **values.get("rates", {})}
-        shape = replace(shape, **values)
+        shape = replace(shape, **OTHERS[each])
     return shape
 
 

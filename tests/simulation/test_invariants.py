@@ -16,7 +16,7 @@ from fanwood import ManualClock
 from fanwood.model.commands import Attach, Batch, ClaimRequest, Committed, Outcome, SpawnKind, WorkerInfo
 from fanwood.model.states import EndedBy, GateKind, RunKind, RunState, Waits
 from fanwood.store.memory.claiming import Claiming
-from fanwood.store.memory.tables import Gate, Run
+from fanwood.store.memory.tables import Gate, Pause, Run, Suspended
 from tests.simulation import invariants, judging
 from tests.simulation.grounds import InMemory
 from tests.simulation.invariants import LATE, Watch
@@ -156,6 +156,18 @@ def _is_watched(scene: Scene) -> None:
     scene.tables.watchers[b"root"].add(scene.me)
 
 
+def _is_suspended(scene: Scene) -> None:
+    scene.tables.suspended[b"root"] = Suspended(1, 1, 1, None, [])
+
+
+def _is_resumed_half(scene: Scene) -> None:
+    scene.tables.pauses[b"root"] = Pause(b"root", b"root", 0, "me", 1, b"")
+
+
+def _has_a_letter(scene: Scene) -> None:
+    scene.tables.mail[scene.me].add(b"root")
+
+
 def _has_anothers_output(scene: Scene) -> None:
     scene.child.output = '{"n":2,"text":"","total":2}'
 
@@ -181,6 +193,9 @@ ENDS: dict[str, Callable[[Scene], None]] = {
     "is WAITING: attempt 1": _is_unfinished,
     "still closed": _is_closed,
     "still watches": _is_watched,
+    "is suspended, as it is written": _is_suspended,
+    "is resumed, as it is written": _is_resumed_half,
+    "which nobody reads": _has_a_letter,
     "and not {'n': 1": _has_anothers_output,
     "which nobody sent": _has_anothers_input,
     "is FAILED: ValueError 1 fails": _has_failed_though_it_does_not,

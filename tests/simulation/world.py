@@ -115,7 +115,7 @@ class World:
             self.rates[rare] /= 4
         for each in AT_ANY_STEP:
             self.rates[each] /= 20
-        self.kept = random.choice(shape.kept)
+        self.kept = random.choice([0.0] * 4 + [12 / 86400])  # days, and longer than a lease; 0: for ever
         if any(self.rates.values()) and Random(f"faults of {seed}").random() < 0.75:
             self.rates |= shape.rates
         if self.embedded:  # a library answers, or raises, and never later; nor does it miss a change of its file
@@ -464,7 +464,9 @@ class World:
         if executes or not self._is_over():
             return False
         tables = self.tables
-        return not any(tables.mail.values()) and not any(tables.watchers.values())
+        under_way = any(pause.resumed_at is not None for pause in tables.pauses.values())
+        under_way = under_way or any(urgent.place is not None for urgent in tables.urgent.values())
+        return not under_way and not any(tables.mail.values()) and not any(tables.watchers.values())
 
     def _executors(self) -> Iterator[Executor]:
         """Of the processes that are still there."""
