@@ -97,7 +97,7 @@ def test_code_that_is_run_again_gives_up_what_it_gave_up(
 
     @app.task
     async def child(input: dict, ctx: Context) -> None:
-        await ctx.aio_wait_for_event("late")
+        await ctx.aio_wait_for_event("late", lookback_window="1h")
 
     @app.durable_task(eviction_policy=AT_ONCE, strict=True)
     async def task(input: dict, ctx: Context) -> int:
@@ -135,6 +135,67 @@ def test_code_that_is_run_again_gives_up_what_it_gave_up(
         assert lives[-1] == ["won"] * rounds
         app.runs.fork(ref.id).result(60)
     assert lives[-1] == ["won"] * rounds or kind == "reference"  # (a fork's child is another run)
+
+
+@pytest.mark.parametrize("kind", ["reference", "promise"])
+def test_what_was_answered_and_then_given_up_is_answered_again(make_app: MakeApp, kind: str) -> None:
+    """It can be waited for as often as one likes, and each time is one by itself."""
+    app, lives, tokens = make_app(local_worker=False), list[list[str]](), list[str]()
+
+    @app.task
+    async def child(input: dict, ctx: Context) -> None:
+        await ctx.aio_wait_for_event("late", lookback_window="1h")
+
+    @app.durable_task(eviction_policy=AT_ONCE, strict=True)
+    async def task(input: dict, ctx: Context) -> None:
+        lives.append(told := [])
+        promise: Any = await ctx.aio_promise(int, "late") if kind == "promise" else await child.aio_run_no_wait({})
+        tokens.extend([promise.token] if kind == "promise" else [])
+        told.append(await came_out(wait_of(ctx, kind, promise), ctx.aio_wait_for_event("never"), "race"))
+        first = asyncio.ensure_future(wait_of(ctx, kind, promise))
+        first.cancel()
+        told.append(str((await asyncio.gather(first, return_exceptions=True))[0].__class__.__name__))
+        await ctx.aio_wait_for_event("on", lookback_window="1h")
+
+    ref = task.run_no_wait({})
+    with serving(app.worker("only")):
+        until(app, ref.id, RunState.WAITING)
+        let_come(app, ref.id, kind, "".join(tokens[:1]))
+        while len(lives[-1]) < 2:
+            assert not ref.status().is_terminal, app.runs.get(ref.id).error
+        until(app, ref.id, RunState.WAITING)
+        app.events.push("on")
+        ref.result(60)
+    assert lives[-2:] == [["late", "CancelledError"]] * 2
+
+
+@pytest.mark.parametrize("what", ["reference", "shared"])
+def test_a_child_that_lost_against_what_takes_its_time_is_given_up_again(make_app: MakeApp, what: str) -> None:
+    """And the code is not told that it was cancelled."""
+    app, lives = make_app(local_worker=False), list[str]()
+
+    @app.task
+    async def child(input: dict, ctx: Context) -> None:
+        await ctx.aio_wait_for_event(input["for"], lookback_window="1h")
+
+    @app.durable_task(eviction_policy=AT_ONCE)
+    async def task(input: dict, ctx: Context) -> None:
+        lives.append("begun")
+        winner = await child.aio_run_no_wait({"for": "won"})
+        won = winner.aio_result() if what == "reference" else child.aio_run({"for": "won"}, share="tree")
+        lives[-1] = await came_out(child.aio_run({"for": "never"}), won, "race")
+        await ctx.aio_wait_for_event("on", lookback_window="1h")
+
+    ref = task.run_no_wait({})
+    with serving(app.worker("only")):
+        until(app, ref.id, RunState.WAITING)
+        app.events.push("won")
+        while "won" not in lives:
+            assert not ref.status().is_terminal, app.runs.get(ref.id).error
+        until(app, ref.id, RunState.WAITING)
+        app.events.push("on")
+        ref.result(60)
+    assert lives[-1] == "won"
 
 
 def test_what_is_not_given_up_any_more_is_told(make_app: MakeApp) -> None:

@@ -42,7 +42,7 @@ T = TypeVar("T")
 class TaskRunRef(Generic[T]):
     """A run, by its id. `await ref` is its result."""
 
-    __slots__ = ("_birth", "_end", "_host", "_id", "_output", "_task")
+    __slots__ = ("_asks", "_birth", "_end", "_host", "_id", "_output", "_task")
 
     def __init__(self, host: Host, run_id: bytes, task: str, output: Codec[Any]) -> None:
         self._host = host
@@ -51,6 +51,7 @@ class TaskRunRef(Generic[T]):
         self._output = output
         self._end: Ended | None = None  # if it came with it
         self._birth: Birth | None = None  # of a member of a group
+        self._asks = 0  # how often it was waited for
 
     @property
     def id(self) -> str:
@@ -208,10 +209,11 @@ class TaskRunRef(Generic[T]):
         collector = Collector(fail_fast=False)
         collector.grow(1)
         collector.close()
-        engine = self._host.engine()
+        engine, asks = self._host.engine(), self._asks
+        self._asks += 1
         self.watch(collector, 0)
         with engine.waiting(collector, (self._id,)), interruption_told(self._id, self._task):
-            async with losing_a_run(self.mark, self._id, f"run {self.id}"):
+            async with losing_a_run(self.mark, self._id, f"run {self.id}", asks):
                 limit = await patience(seconds, (self.mark,))
                 await looked((engine,), seconds if limit is None else 0)
                 await wait_at_most(collector, self._host, limit, seconds, f"run {self.id}")

@@ -38,18 +38,25 @@ TRIALS = 1 << 61
 
 @contextlib.asynccontextmanager
 async def losing(
-    attempt: Attempt, identity: bytes, run_id: bytes, shown: str, below: Sequence[bytes] = ()
+    attempt: Attempt,
+    identity: bytes,
+    run_id: bytes,
+    shown: str,
+    *,
+    below: Sequence[bytes] = (),
+    asks: int | None = None,
 ) -> AsyncGenerator[None]:
     """While inside, the code waits for the end of what is recorded under `identity`. It comes to that only if it has
-    not given this very wait up before, or can't any more. `below`: what is recorded that this wait would ask for."""
+    not given this very wait up before, or can't any more. `below`: what is recorded that this wait would ask for.
+    `asks`: how often it has waited for that before, if it may do so again once it was answered."""
     unloading, parts = attempt.unloading, parts_of(attempt)
-    attempt.asks("", *(each for each in below if each in parts.found))
+    attempt.asks("", *below)
     rehearses = unloading is None and attempt.same is not None
     if running_loop() is None or in_a_step() or not (unloading is not None or rehearses):
         yield
         return
     with registering:
-        times = parts.times.get(identity, 0)
+        times = parts.times.get(identity, 0) if asks is None else asks
         mark, was_given_up = _mark(attempt, parts, content_digest("~given up", identity + times.to_bytes(8, "big")))
     if unloading is None:
         if was_given_up:
@@ -62,19 +69,18 @@ async def losing(
             await unloading.hold()
         yield
     except asyncio.CancelledError:
-        with registering:
-            first = parts.times.get(identity, 0) == times
-            if first:
+        if asks is None:
+            with registering:
                 parts.times[identity] = times + 1
         goes_on = attempt.interruption is None and not attempt.code_ended
-        if first and goes_on and not is_timed and not was_given_up:
+        if goes_on and not is_timed and not was_given_up:
             with contextlib.suppress(EngineClosedError):
                 _note(attempt, mark, shown)
         raise
 
 
 @contextlib.asynccontextmanager
-async def losing_a_run(mark: bytes, run_id: bytes, shown: str) -> AsyncGenerator[None]:
+async def losing_a_run(mark: bytes, run_id: bytes, shown: str, asks: int) -> AsyncGenerator[None]:
     """The same, of code that waits for a run, and does not own it. `mark`: by which that is found again."""
     attempt = doing()
     if attempt is None or running_loop() is None:
@@ -82,7 +88,7 @@ async def losing_a_run(mark: bytes, run_id: bytes, shown: str) -> AsyncGenerator
         return
     attempt.check()
     await known_parts(attempt)
-    async with losing(attempt, content_digest("~given up", mark), run_id, shown):
+    async with losing(attempt, content_digest("~given up", mark), run_id, shown, asks=asks):
         yield
 
 

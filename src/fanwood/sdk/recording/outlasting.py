@@ -1,6 +1,6 @@
-"""Children that the code of a durable run had given up, by a timer of its event loop, and asks for once more as it is
-run again: they are cancelled, but that is not what the code was told. Such a timer begins anew with the code, so it is
-waited for, and ends the wait as it did before."""
+"""Children that the code of a durable run had given up, and asks for once more as it is run again: they are cancelled,
+but that is not what the code was told. A timer of its event loop begins anew with the code, so it is waited for, and
+ends the wait as it did before; so does what else had come first, a reference say, which may take its time."""
 
 from __future__ import annotations
 
@@ -41,6 +41,7 @@ async def outlast(collector: Collector) -> None:
         attempt.check()
         seconds = min(LAST_PAUSE, 2 * seconds)
     await _turns()  # what the last one ends is told so
+    await unloading.hold()
 
 
 async def _turns() -> None:

@@ -2,7 +2,8 @@
 They get no answer until that happens: what gave them up then (what won a race, a branch that failed) comes again.
 
 If everything else waits as well, and for nothing that has come, it will not happen: the code goes another way than it
-did, as after a new try. Then they go on as waits do.
+did, as after a new try. Then they go on as waits do; at the latest when nothing has changed for a minute, as something
+that nobody can look into may wait for them.
 """
 
 from __future__ import annotations
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
     from fanwood.store.store import Store
 
 FIRST_PAUSE, LAST_PAUSE = 0.01, 0.5
+LONGEST = 60.0
+"""Seconds."""
 
 
 class Waits(Protocol):
@@ -51,6 +54,7 @@ class Holding:
         self._held: dict[object, Signal] = {}  # by task
         self._looks = False
         self._pause = FIRST_PAUSE
+        self._seen = (0, 0.0)  # how often the waits had changed, and when that was seen first
 
     async def hold(self) -> None:
         """Wait to be cancelled.
@@ -87,7 +91,7 @@ class Holding:
         if not self._held or attempt.interruption is not None or attempt.code_ended or loop is None:
             return
         if not self._waits.is_quiet(but_for=self._held):
-            self._wind()
+            self._wind() if self._moves() else self._release()
             return
         changes, port, self._looks = self._waits.changes, port_of(loop), True
 
@@ -101,7 +105,17 @@ class Holding:
         self._looks = False
         nothing = done.exception() is None and done.result()
         if nothing and changes == self._waits.changes and self._waits.is_quiet(but_for=self._held):
-            for signal in list(self._held.values()):
-                signal.fire()
+            self._release()
         elif self._held:
             self._wind()
+
+    def _moves(self) -> bool:
+        """Whether any wait has begun, or ended, not long ago."""
+        changes, now = self._waits.changes, self._attempt.host.clock.monotonic()
+        if self._seen[0] != changes or not self._seen[1]:
+            self._seen = (changes, now)
+        return now - self._seen[1] < LONGEST
+
+    def _release(self) -> None:
+        for signal in list(self._held.values()):
+            signal.fire()

@@ -242,29 +242,28 @@ async def wait_for_all(
         index = attempt.children
         attempt.children += 1 + len(flat)
     there = taken(attempt, parts, identity, index)
-    if there is None or there.output is None:
-        members = [member(attempt, each, identity, n, step) for n, each in enumerate(flat)]
-        gathering = _AllOf(numbered(groups))
-        async with losing(attempt, identity, b"", f"what {name} waits for", [each.identity for each in members]):
+    members = [member(attempt, each, identity, n, step) for n, each in enumerate(flat)]
+    below = [each for each in (one.identity for one in members) if each in parts.found]
+    below += [] if there is None else [identity]
+    async with losing(attempt, identity, b"", f"what {name} waits for", below=below):
+        if there is None or there.output is None:
+            gathering = _AllOf(numbered(groups))
             await gathered(attempt, parts, members, gathering, index)
-        came = _came(gathering, members)
-        kind, text = kind_of(attempt, RunKind.RECORDED), _json({"wait": name})
-        record = Record(
-            kind, attempt.new_id(), identity, text, RunState.COMPLETED, index,
-            output=msgspec.json.encode([[n, msgspec.Raw((output or "null").encode())] for n, output in came]).decode(),
-        )  # fmt: skip
-        answer = write(attempt, record)
-        if losers := losers_of(gathering, members):
-            await written(attempt, answer)  # first: what is recorded is what counts
-            await end(attempt, name, losers)
-        decided, attempt.replay = record.output, None
-    else:
-        decided = there.output
-        members = [member(attempt, each, identity, n, step) for n, each in enumerate(flat)]
-        parted = [parts.found.pop(each.identity, None) for each in members]
-        attempt.asks("", identity, *(each.identity for each in members))
-        await end(attempt, name, [each.id for each in parted if each is not None and not each.state.is_terminal])
-        attempt.given((there.id,))
+            came = _came(gathering, members)
+            out = msgspec.json.encode([[n, msgspec.Raw((output or "null").encode())] for n, output in came]).decode()
+            kind, text = kind_of(attempt, RunKind.RECORDED), _json({"wait": name})
+            record = Record(kind, attempt.new_id(), identity, text, RunState.COMPLETED, index, output=out)
+            answer = write(attempt, record)
+            if losers := losers_of(gathering, members):
+                await written(attempt, answer)  # first: what is recorded is what counts
+                await end(attempt, name, losers)
+            decided, attempt.replay = record.output, None
+        else:
+            decided = there.output
+            parted = [parts.found.pop(each.identity, None) for each in members]
+            attempt.asks("", identity, *(each.identity for each in members))
+            await end(attempt, name, [each.id for each in parted if each is not None and not each.state.is_terminal])
+            attempt.given((there.id,))
     found: list[tuple[int, Any]] = msgspec.json.decode(decided or "[]")
     return WaitResult({flat[n]: _value(flat[n], payload) for n, payload in found})
 

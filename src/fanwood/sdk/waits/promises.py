@@ -138,6 +138,7 @@ class Promise(Generic[T]):
             attempt.children += 1
         self._timeout = timeout
         self._ended: Ended | None = None
+        self._asks = 0  # how often it was waited for
         self._recording: asyncio.Future[None] | None = None
 
     # What takes most of the time is made when the promise is recorded: of very many that are gathered a few at a time.
@@ -192,7 +193,8 @@ class Promise(Generic[T]):
             raise UsageError(f"nobody settles the promise {self.name} of a mock run")
         if self._recording is not None:
             await asyncio.shield(self._recording)
-        async with losing(attempt, self._identity, self._id, f"the promise {self.name}"):
+        asks, self._asks = self._asks, self._asks + 1
+        async with losing(attempt, self._identity, self._id, f"the promise {self.name}", asks=asks):
             if self._ended is None:
                 self._ended = await awaited(attempt, self._id, f"the promise {self.name}")
         if self._ended.state is not RunState.COMPLETED:

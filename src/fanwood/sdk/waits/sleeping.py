@@ -61,7 +61,7 @@ async def _sleep(attempt: Attempt, what: str, shown: dict[str, object], span: in
     text = msgspec.json.encode(shown).decode()
     found = found_in(attempt, parts, identity, f"~sleep {text}")
     if found is not None and counts(found, run.trial_start):
-        async with losing(attempt, identity, found.id, f"a sleep {what}"):
+        async with losing(attempt, identity, found.id, "a sleep"):
             await _found(attempt, found)
         return
     engine = attempt.host.engine()
@@ -87,7 +87,7 @@ async def _sleep(attempt: Attempt, what: str, shown: dict[str, object], span: in
     collector = one_end()
     collector.due = due
     write(attempt, record, collector)
-    async with losing(attempt, identity, record.id, f"a sleep {what}"):
+    async with losing(attempt, identity, record.id, "a sleep"):
         await _slept(attempt, record.id, collector)
 
 
