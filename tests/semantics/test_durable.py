@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import threading
 import time
 from typing import Any
@@ -449,6 +450,35 @@ def test_a_run_whose_timer_is_due_is_not_unloaded(app: Fanwood, how: str, monkey
 
     assert asyncio.run(run()) == "went on"  # on a loop of asyncio's
     assert asked == []
+
+
+@pytest.mark.parametrize("how", ["wait", "beside"])
+def test_of_what_is_unloaded_no_task_is_said_to_have_failed(app: Fanwood, how: str) -> None:
+    """Its branches are told that the attempt is over, and nobody is left who would ask them."""
+    said = list[Any]()
+
+    @app.durable_task(eviction_policy=AT_ONCE)
+    async def task(input: dict, ctx: Context) -> int:
+        asyncio.get_running_loop().set_exception_handler(lambda _, context: said.append(context))
+
+        async def branch() -> None:
+            try:
+                await ctx.aio_wait_for_event("on")
+            except asyncio.CancelledError:
+                await ctx.aio_step(str, 1)  # which is refused
+
+        branches = [asyncio.ensure_future(branch()), asyncio.ensure_future(branch())]
+        if how == "beside":
+            await ctx.aio_wait_for_event("on")
+        await asyncio.wait(branches)
+        return ctx.invocation_count
+
+    ref = task.run_no_wait({})
+    until(app, ref.id, RunState.WAITING)
+    app.events.push("on")
+    assert ref.result(60) == 2
+    gc.collect()
+    assert said == []
 
 
 def test_a_look_that_comes_as_the_program_ends_raises_nothing(app: Fanwood, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -20,7 +20,7 @@ from weakref import WeakKeyDictionary, ref
 from fanwood import checks
 from fanwood.engine.inbox import SuspendRequest
 from fanwood.engine.signals import port_of, running_loop
-from fanwood.errors import EngineClosedError, SettingsError
+from fanwood.errors import EngineClosedError, RunInterrupted, SettingsError
 from fanwood.model.commands import Suspend
 from fanwood.model.states import Awaited
 from fanwood.sdk.running.current import current_attempt
@@ -328,6 +328,7 @@ class Unloading:
     def cancel(self) -> None:
         """On the loop: what its code has begun ends, as well as the code itself."""
         for task in list(self.tasks):
+            task.add_done_callback(_hear)
             task.cancel()
 
     # --- whether it is quiet ---------------------------------------------------------------------------------------
@@ -355,6 +356,12 @@ class Unloading:
         be seen."""
         self.timers = [timer for timer in self.timers if _is_to_come(timer)]
         return max((timer.when() for timer in (*timers_of(self._attempt), *self.timers)), default=None)
+
+
+def _hear(task: asyncio.Task[Any]) -> None:
+    """That its attempt is over need not be asked of it: whoever would have done so was cancelled."""
+    if isinstance(getattr(task, "_exception", None), RunInterrupted):
+        task.exception()
 
 
 def timers_of(attempt: Attempt) -> list[asyncio.TimerHandle]:
