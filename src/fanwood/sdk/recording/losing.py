@@ -60,6 +60,7 @@ async def losing(
         mark, was_given_up = _mark(attempt, parts, content_digest("~given up", identity + times.to_bytes(8, "big")))
     if unloading is None:
         if was_given_up:
+            parts.times[identity] = times + 1
             attempt.host.engine().watch(run_id, one_end(), 0)  # (a rehearsal goes no further here)
         yield
         return

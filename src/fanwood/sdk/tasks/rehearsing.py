@@ -29,6 +29,7 @@ from fanwood.sdk.children.refs import TaskRunRef
 from fanwood.sdk.declaring.identity import content_digest
 from fanwood.sdk.declaring.outcomes import error_of, parts_of, typed_output
 from fanwood.sdk.declaring.versions import UnservedError, began, code_for
+from fanwood.sdk.recording.losing import losing_a_run
 from fanwood.sdk.recording.once import Doing
 from fanwood.sdk.recording.outlasting import is_given_up
 from fanwood.sdk.recording.patience import patience
@@ -413,5 +414,7 @@ class _RecordedRef(TaskRunRef[Any]):
         self._spec = spec
 
     async def _result(self, timeout: Duration | None) -> Any:
-        await self._recorded.in_time([self._id], checks.waiting(timeout))
-        return await self._recorded.end_of(self._id, self._spec)
+        asks, self._asks = self._asks, self._asks + 1
+        async with losing_a_run(self.mark, self._id, "", asks):
+            await self._recorded.in_time([self._id], checks.waiting(timeout))
+            return await self._recorded.end_of(self._id, self._spec)
