@@ -464,7 +464,7 @@ class World:
         if executes or not self._is_over():
             return False
         tables = self.tables
-        under_way = any(pause.resumed_at is not None for pause in tables.pauses.values())
+        under_way = bool(tables.open) or any(pause.resumed_at is not None for pause in tables.pauses.values())
         under_way = under_way or any(urgent.place is not None for urgent in tables.urgent.values())
         return not under_way and not any(tables.mail.values()) and not any(tables.watchers.values())
 

@@ -179,7 +179,7 @@ def _is_of_this_life(row: Audited) -> str | None:
 
 def _has_its_deadline(row: Audited) -> str | None:
     """Not later than its parent's, if it has it from there or from above; and it is not queued beyond it."""
-    if row.state.is_terminal or row.deadline is None or row.moved:
+    if row.state.is_terminal or row.deadline is None or row.moved or row.gated:
         return None
     above = row.above
     current = above is not None and above.state is RunState.RUNNING and row.asked == above.attempt

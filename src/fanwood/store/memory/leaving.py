@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
-from fanwood.model.commands import SLEPT
+from fanwood.model.commands import FEW_CHILDREN, SLEPT
 from fanwood.model.states import (
     FIRST_WAIT,
     WAITS_OF,
@@ -239,8 +239,14 @@ class Leaving:
             deadline=deadline,
             deadline_by=queueing.deadline_by if replayed else run.deadline_by,
             expires_at=min(limits, default=None),
-            limit_at=run.limit_at if run.root_id in self._tables.moved else None,  # (who was told of it keeps it)
+            limit_at=None if run.limit_at is None or not self._has_living(run) else run.limit_at,
         )
+
+    def _has_living(self, run: Run) -> bool:
+        """Whether any of its children may live (of many nobody looks): it may not have been told of the limit that this
+        run had, which is no later attempt's, and else forgotten."""
+        children = self._tables.order("children", run.id).first(FEW_CHILDREN + 1)
+        return len(children) > FEW_CHILDREN or any(not self._tables.runs[id_].is_over for id_ in children)
 
     def _keep_attempt(self, now: int, run: Run, queueing: Queueing) -> None:
         """What is known of an attempt after which a run goes on; nothing of one that was handed back."""

@@ -108,7 +108,7 @@ where run_id in (select unhex(v.value ->> 0) from json_each(:rows) v where v.val
 -- name: queue_runs
 -- Rows: id, attempt, from state, cause, delay, charge (a failure or a death), error, busy, deadline, its owner. Causes:
 -- 3 retry, 4 lease lost, 5 hand-back, 8 replay, 9 due. A new trial begins with a retry and with a replay. The limit of an
--- attempt that is over is no other one's: it is forgotten, once all below has been told of it.
+-- attempt that is over is no other one's: it is forgotten, unless a child lives (or there are many).
 update run
 set state = case when v.value ->> 4 > 0 then 2 else 0 end,
     waits = case when v.value ->> 4 > 0 then 2 end,
@@ -136,7 +136,11 @@ set state = case when v.value ->> 4 > 0 then 2 else 0 end,
     end,
     limit_at = case
         when run.limit_at is not null
-            and (v.value ->> 3 = 9 or exists (select 1 from moved_deadline m where m.root_id = run.root_id))
+            and (v.value ->> 3 = 9 or (
+                select count(*) > 100 or coalesce(max(k.state < 8), 0) from (
+                    select c.state from run c where c.root_id = run.root_id and c.parent_id = run.id order by c.id limit 101
+                ) k
+            ))
         then run.limit_at
     end
 from json_each(:rows) v

@@ -101,9 +101,9 @@ begin
                     when 8 then p_now + case when r.schedule_timeout < longest then r.schedule_timeout end
                     else least(r.deadline, p_now + v.delay + case when r.schedule_timeout < longest then r.schedule_timeout end)
                 end,
-                limit_at = case  -- of an attempt that is over: it is forgotten, once all below has been told of it
+                limit_at = case  -- of an attempt that is over: it is forgotten, unless a child lives (or there are many)
                     when r.limit_at is not null
-                        and (p_cause = 9 or exists (select from moved_deadline m where m.root_id = r.root_id))
+                        and (p_cause = 9 or not fw_have_ended(r.id, r.root_id, false))
                     then r.limit_at
                 end
             from unnest(q.id, q.attempt, q.delay, q.error, q.busy, q.charged) with ordinality
