@@ -204,8 +204,9 @@ class _Root:
 
     async def _cancel(self, run_id: str | None) -> None:
         began = self._world.time.now
-        if run_id is not None and await self._asked(lambda: self._app.runs.aio_cancel(run_id)) is not None:
-            self._world.cancelled(run_id, began)
+        done = None if run_id is None else await self._asked(lambda: self._app.runs.aio_cancel(run_id))
+        if run_id is not None and done is not None and (done or not self._world.shape.meddlers):
+            self._world.cancelled(run_id, began)  # (what had ended closes nothing: what is below was replayed, perhaps)
 
     async def _again(self, run_id: str | None) -> None:
         if run_id is not None:
