@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
+import msgspec
 import pytest
 
 from fanwood import RunNotFoundError, RunState
 from fanwood.model.commands import ClaimedRun, ClaimRequest, Closing, LogLine, Outcome
-from fanwood.model.states import TERMINAL, OnParentEnd
+from fanwood.model.matching import Wanted, mark_of
+from fanwood.model.states import TERMINAL, OnParentEnd, RunKind
+from fanwood.store.auditing import findings
 from fanwood.store.cancelling import cancel
 from fanwood.store.failures import decode_failure
 from fanwood.store.many import Came, Deed
@@ -588,3 +591,50 @@ async def test_who_lives_below_what_is_closed_and_is_asked_for_again_begins_anew
     assert await lazy.state(last) is CANCELLED
     (child,) = await lazy.claim(100, tasks=["b"])
     assert child.attempt == 2
+
+
+def _wait(stage: Stage, kind: RunKind, name: str) -> tuple[str, dict[str, Any]]:
+    wanted = Wanted(name)
+    about: dict[str, Any] = {"awaits": mark_of(wanted)} if kind is RunKind.EVENT else {}
+    about |= {"due_at": stage.clock.now() + 9 * SECOND} if kind is RunKind.SLEEP else {"timeout": 9 * SECOND}
+    return msgspec.json.encode(wanted).decode(), about
+
+
+@pytest.mark.parametrize("kind", [RunKind.SLEEP, RunKind.PROMISE, RunKind.EVENT])
+@pytest.mark.parametrize("how", ["fails", "is cancelled", "completes"])
+async def test_what_waits_below_what_was_replayed_before_all_is_swept_waits_anew(
+    lazy: Stage, kind: RunKind, how: str
+) -> None:
+    """It was to end, and does so after the replay: who waited for it would be told that he is cancelled."""
+    root, ids = await lazy.running(), list[bytes]()
+    for name in ("1", "2"):
+        text, about = _wait(lazy, kind, name)
+        ids.append(await lazy.recorded(root, text, kind=kind, **about))
+    if how == "completes":
+        await lazy.complete(root, closes=True)
+    else:
+        await end(lazy, root, how)
+    await lazy.store.replay(root.key, TERMINAL)
+    (root,) = await lazy.claim(100, tasks=["a"])
+    found = await lazy.store.recorded(root.key)
+    shown = {(each.state, each.asked, (each.error or "")[:19]) for each in found}
+    assert shown == {(CANCELLED, 1, '{"kind":"cancelled"')}
+    assert await lazy.store.recorded_few([(root.key, b"")], 9, 0) == [found]
+    lazy.clock.advance(1)
+    text, about = _wait(lazy, kind, "1")
+    await lazy.recorded(root, text, kind=kind, id=ids[0], again=True, **about)
+    record = await lazy.get(ids[0])
+    assert (record.state, record.until) == (RunState.WAITING, lazy.clock.now() + 9 * SECOND)
+    assert [each.state for each in await lazy.store.recorded(root.key)] == [RunState.WAITING, CANCELLED]
+    assert await lazy.sweep() == 1
+    assert await lazy.state(ids[0]) is RunState.WAITING
+    assert await lazy.state(ids[1]) is CANCELLED
+    assert [found async for found in findings(lazy.store, full=True, attended=False)] == []
+
+
+async def test_what_waits_below_a_later_try_is_as_it_stands(lazy: Stage) -> None:
+    root = await lazy.running()
+    await lazy.recorded(root)
+    again = await lazy.retry(root)
+    assert again is not None
+    assert [each.state for each in await lazy.store.recorded(root.key)] == [RunState.WAITING]

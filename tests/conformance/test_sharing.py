@@ -410,3 +410,29 @@ async def test_what_is_below_what_is_shared_again_before_all_is_swept_ends(stage
     assert await stage.state(last) is RunState.CANCELLED
     assert (await claimed(stage)).attempt == 2
     await sound(stage)
+
+
+@pytest.mark.parametrize("of", ["root", "child"])
+async def test_a_link_is_asked_for_again_before_what_was_closed_is_swept(stage: Stage, of: str) -> None:
+    """It would end with what it shares, as that was to end, and he who asks now would be told that he is cancelled."""
+    stage.sweeps = False
+    root, (child,) = await family(stage, 1)
+    asks = root if of == "root" else child
+    first = await linked(stage, asks)
+    shared = await claimed(stage)
+    below = await stage.born("c", shared)
+    await stage.store.cancel(root.key, "for a test")
+    await stage.store.replay(root.key, {RunState.CANCELLED})
+    (asks,) = await stage.claim(1, tasks=["a"])
+    if of == "child":
+        await stage.attach(asks, child.key, "c")
+        (asks,) = [run for run in await stage.claim(9, tasks=["c"]) if run.id == child.id]
+    await stage.commit(records=[link(stage, asks, id=first, again=True)])
+    await stage.sweep()
+    assert await stage.state(first) is RunState.WAITING
+    assert await stage.state(below) is RunState.CANCELLED
+    again = await claimed(stage)
+    assert (again.id, again.attempt) == (shared.id, 2)
+    await stage.complete(again, "5")
+    assert (await stage.get(first)).output == "5"
+    await sound(stage)

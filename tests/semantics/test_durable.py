@@ -24,9 +24,12 @@ from fanwood import (
     as_completed,
     or_,
 )
+from fanwood.engine.closing import Closing
 from fanwood.engine.engine import Engine
 from fanwood.engine.inbox import SuspendRequest
 from fanwood.engine.waits import Collector
+from fanwood.ids import id_bytes
+from fanwood.model.states import TERMINAL
 from fanwood.sdk.running.current import current_attempt
 from tests.conftest import MakeApp
 from tests.semantics.in_time import in_time
@@ -508,3 +511,66 @@ def test_a_look_that_comes_as_the_program_ends_raises_nothing(app: Fanwood, monk
 
     task.run({}, timeout=60)
     assert said == []
+
+
+@pytest.mark.parametrize("kind", ["sleep", "event", "message", "promise", "shared"])
+@pytest.mark.parametrize("policy", [AT_ONCE, EvictionPolicy(ttl=None)], ids=["unloaded", "in memory"])
+def test_what_is_replayed_before_all_below_it_has_been_ended_waits_anew(
+    app: Fanwood, monkeypatch: pytest.MonkeyPatch, kind: str, policy: EvictionPolicy
+) -> None:
+    """A large tree is ended by and by, and what waits last. (A cancellation waits for small ones.)"""
+    sweeps, tokens, lives = list[bool](), list[str](), list[int]()
+    sweep = Closing._sweep
+
+    async def held(closing: Closing) -> None:
+        if sweeps:
+            await sweep(closing)
+
+    monkeypatch.setattr(Closing, "_sweep", held)
+
+    @app.task
+    def child(input: dict, ctx: Context) -> int:
+        if ctx.invocation_count == 1:
+            ctx.wait_for_event("never")
+        return 7
+
+    @app.durable_task(eviction_policy=policy)
+    async def task(input: dict, ctx: Context) -> Any:
+        promise = await ctx.aio_promise(int, "p") if kind == "promise" else None
+        lives.append(ctx.invocation_count)
+        if promise is not None:
+            tokens.append(promise.token)
+            return await promise.aio_result()
+        if kind == "sleep":
+            await ctx.aio_sleep_for("1h")
+            return 7
+        if kind == "shared":
+            return await child.aio_run({}, share="tree")
+        return await ctx.aio_wait_for_event("e") if kind == "event" else (await ctx.aio_receive("m")).payload
+
+    def waits() -> bool:
+        found = engine.call(lambda store: store.recorded(id_)).result(60)
+        return any(each.state is RunState.WAITING for each in found)
+
+    ref = task.run_no_wait({})
+    id_, engine = id_bytes(ref.id), app.engine()
+    while not waits():
+        time.sleep(0.002)
+    assert engine.call(lambda store: store.cancel(id_, "no more"), changes=True).result(60)
+    assert engine.call(lambda store: store.replay(id_, TERMINAL), changes=True).result(60)
+    while len(lives) < 2 or (kind != "shared" and not waits()):
+        assert ref.status() not in {RunState.FAILED, RunState.CANCELLED}, app.runs.get(ref.id).error
+        time.sleep(0.002)
+    sweeps.append(True)
+    while engine.call(lambda store: store.sweep(), changes=True).result(60).more:
+        pass
+    assert not ref.status().is_terminal or kind == "shared", app.runs.get(ref.id).error
+    if kind == "sleep":
+        assert [app.runs.wake(each.id) for each in app.runs.children(ref.id)] == [True]
+    elif kind == "promise":
+        app.promises.resolve(tokens[-1], 7)
+    elif kind == "event":
+        app.events.push("e", 7)
+    elif kind == "message":
+        app.runs.send(ref.id, "m", 7)
+    assert ref.result(60) == 7

@@ -284,9 +284,11 @@ class Leaving:
         self.end(0, now, [Ending(run.id, run.attempt, run.state, state, output, error, by)])
 
     def record(self, now: int, run: Run, asked: Record, awaits: bytes | None) -> None:
-        """What had failed or been cancelled, and has no code, is done again in place; what waits may wait anew."""
+        """What had failed or been cancelled, or is closed, and has no code, is done again in place; what waits may wait
+        anew."""
         waits_on = run.state == asked.state == RunState.WAITING and awaits is not None
-        if run.state not in (RunState.FAILED, RunState.CANCELLED) and not waits_on:
+        ends = run.state in (RunState.FAILED, RunState.CANCELLED) or gate_of(self._tables, run) is not None
+        if not ends and not waits_on:
             return
         waits, kind = asked.state is RunState.WAITING, asked.kind
         self._tables.change(
@@ -365,6 +367,13 @@ class Leaving:
                 self.tell_holder(run)
         self._count(now, ended)
         return errors
+
+
+def gate_of(tables: Tables, run: Run) -> Gate | None:
+    """The gate of its parent's by which a run that has not ended is closed."""
+    gate = tables.gates.get(run.parent_id or b"")
+    covered = gate is not None and run.on_parent_end != OnParentEnd.CONTINUE and _covers(gate, run, lives=True)
+    return gate if covered and not run.is_over else None
 
 
 def wakes(run: Run | None, weight: int) -> bool:

@@ -29,6 +29,7 @@ from fanwood.model.states import FIRST_TERMINAL, FIRST_WAIT, UNFINISHED, RunStat
 from fanwood.store import listing as listings
 from fanwood.store import rows
 from fanwood.store.failures import UNSERVED, decode_failure
+from fanwood.store.memory.leaving import gate_of
 from fanwood.store.unserved import FAR, LONG, said
 
 if TYPE_CHECKING:
@@ -305,17 +306,24 @@ def recalled(tables: Tables, parent_id: bytes, after: bytes, limit: int, most: i
 
 def recorded(tables: Tables, parent_id: bytes, after: bytes, limit: int) -> list[Recorded]:
     """See `Store.recorded`."""
+    return [_recorded(tables, run) for run in islice(_parts(tables, parent_id, after), limit)]
+
+
+def _parts(tables: Tables, parent_id: bytes, after: bytes) -> Iterator[Run]:
     children = (tables.runs[id_] for id_ in tables.order("children", parent_id).after(after))
-    parts = islice((run for run in children if run.kind >= FIRST_WAIT), limit)
-    return [
-        Recorded(run.identity or b"", run.id, RunState(run.state), run.output, run.error, run.asked) for run in parts
-    ]
+    return (run for run in children if run.kind >= FIRST_WAIT)
+
+
+def _recorded(tables: Tables, run: Run) -> Recorded:
+    gate = gate_of(tables, run)
+    state, error = (run.state, run.error) if gate is None else (RunState.CANCELLED, gate.error)
+    return Recorded(run.identity or b"", run.id, RunState(state), run.output, error, run.asked)
 
 
 def recorded_few(tables: Tables, parent_id: bytes, after: bytes, limit: int, most: int) -> Few:
     """Of one of these: see `Store.recorded_few`."""
     if len([*islice(tables.order("children", parent_id).after(after), limit + 1)]) > limit:
         return None
-    found = recorded(tables, parent_id, after, limit)
-    sizes = [len((each.output or "").encode()) + len((each.error or "").encode()) for each in found]
-    return None if max(sizes, default=0) > most else found
+    parts = _parts(tables, parent_id, after)
+    sizes = [len((run.output or "").encode()) + len((run.error or "").encode()) for run in parts]
+    return None if max(sizes, default=0) > most else recorded(tables, parent_id, after, limit)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from fanwood.model.states import Cause, EndedBy, OnParentEnd, Open, RunKind, RunState
 from fanwood.store.expiry import expiry
 from fanwood.store.failures import ancestor_ended
-from fanwood.store.memory.leaving import ALL, Ending, Leaving, Queueing
+from fanwood.store.memory.leaving import ALL, Ending, Leaving, Queueing, gate_of
 from fanwood.store.memory.tables import Run, Shared, Tables
 from fanwood.store.memory.urgency import Urgency
 from fanwood.store.sharing import NOBODY, UNSHARED, circle, circle_error, page_of
@@ -36,7 +36,7 @@ class Sharing:
         link, again = tables.runs.get(asked.id), False
         if link is None:
             tables.add(link := born())
-        elif link.state in (RunState.FAILED, RunState.CANCELLED):
+        elif link.state in (RunState.FAILED, RunState.CANCELLED) or gate_of(tables, link) is not None:
             again = True
             self._leaving.record(now, link, asked, None)
         elif not link.is_over:

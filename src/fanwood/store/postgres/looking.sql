@@ -5,13 +5,18 @@ select id, left(input, :length) from run where id = any(:ids);
 
 -- name: recorded_few
 -- The first children of several runs, in their order; of those that no worker executes what they said, and whether that has at most
--- so many bytes (else it is left out).
-select p.number, c.identity, c.id, c.state, case when c.short then c.output end, case when c.short then c.error end,
-       c.asked, c.short
+-- so many bytes (else it is left out). What waits, and is closed: as `recorded`.
+select p.number, c.identity, c.id, case when c.closed is null then c.state else 10 end, case when c.short then c.output end,
+       coalesce(c.closed, case when c.short then c.error end), c.asked, c.short
 from unnest(:ids, :afters) with ordinality p (parent, after, number)
 cross join lateral (
     select identity, id, state, output, error, asked, case when kind >= 10 then
-        coalesce(octet_length(output), 0) + coalesce(octet_length(error), 0) <= :most end as short
+        coalesce(octet_length(output), 0) + coalesce(octet_length(error), 0) <= :most end as short,
+        case when state = 2 then (
+            select g.error from gate g
+            where g.run_id = run.parent_id and g.what = 1 and run.on_parent_end <> 2
+              and (run.asked < g.attempt or (run.asked = g.attempt and (g.which = 0 or run.on_parent_end = 1)))
+        ) end as closed
     from run
     where root_id = (select root_id from run where id = p.parent) and parent_id = p.parent and id > p.after
     order by id

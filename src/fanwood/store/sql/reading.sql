@@ -131,11 +131,21 @@ from (
 order by id;
 
 -- name: recorded
--- Those that no worker executes.
-select identity, id, state, output, error, asked from run
-where root_id = (select root_id from run where id = :parent) and parent_id = :parent and id > :after and kind >= 10
-order by id
-limit :limit;
+-- Those that no worker executes. (What waits, and is closed, is cancelled, whether or not a sweep has met it.)
+select identity, id, case when closed is null then state else 10 end as state, output, coalesce(closed, error) as error, asked
+from (
+    select identity, id, state, output, error, asked,
+           case when state = 2 then (
+               select g.error from gate g
+               where g.run_id = run.parent_id and g.what = 1 and run.on_parent_end <> 2
+                 and (run.asked < g.attempt or (run.asked = g.attempt and (g.which = 0 or run.on_parent_end = 1)))
+           ) end as closed
+    from run
+    where root_id = (select root_id from run where id = :parent) and parent_id = :parent and id > :after and kind >= 10
+    order by id
+    limit :limit
+) r
+order by id;
 
 -- name: kept
 -- The children of a run, as a fork of it finds them: those with code, and parts that completed; if :way is one of them, that and what

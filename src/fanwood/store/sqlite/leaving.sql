@@ -153,8 +153,8 @@ update run set state = 0, waits = null, due_at = null, finished_at = null
 where id in (select unhex(value) from json_each(:ids)) and state = 2;
 
 -- name: record_again
--- What has no code, and had failed or been cancelled, is done again in place by its parent's new trial (a link to what is
--- shared by whoever asks); what waits may wait anew. Rows as those of `insert_records`.
+-- What has no code, and had failed or been cancelled, or waits and is closed, is done again in place by its parent's new trial
+-- (a link to what is shared by whoever asks); what waits may wait anew. Rows as those of `insert_records`.
 update run
 set state = v.value ->> 5, waits = case when v.value ->> 5 = 2 then (v.value ->> 17) - 9 end, due_at = v.value ->> 9,
     trial_start = run.attempt + 1, asked = v.value ->> 11, output = v.value ->> 6, error = v.value ->> 7,
@@ -170,6 +170,11 @@ from json_each(:rows) v
 where run.id = unhex(v.value ->> 0) and (
     (run.state in (9, 10) and (run.kind = 15 or run.asked < (select p.trial_start from run p where p.id = run.parent_id)))
     or (run.state = 2 and v.value ->> 5 = 2 and v.value ->> 22 is not null)
+    or (run.state = 2 and run.on_parent_end <> 2 and exists (
+        select 1 from gate g
+        where g.run_id = run.parent_id and g.what = 1
+          and (run.asked < g.attempt or (run.asked = g.attempt and (g.which = 0 or run.on_parent_end = 1)))
+    ))
 );
 
 -- name: renew_runs

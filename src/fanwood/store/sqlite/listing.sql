@@ -153,15 +153,21 @@ order by w.id limit +:servers;
 
 -- name: recorded_few
 -- The first children of several runs, as one row of JSON; of those that no worker executes what they said, and whether that has at
--- most so many bytes (else it is left out).
+-- most so many bytes (else it is left out). What waits, and is closed: as `recorded`.
 select json_group_array(json(found)) from (
     select (
         select json_group_array(json_array(
-            hex(identity), hex(id), state, iif(short, output, null), iif(short, error, null), asked, short
+            hex(identity), hex(id), iif(closed is null, state, 10), iif(short, output, null),
+            coalesce(closed, iif(short, error, null)), asked, short
         ))
         from (
             select identity, id, state, output, error, asked, iif(kind >= 10,
-                coalesce(octet_length(output), 0) + coalesce(octet_length(error), 0) <= :most, null) as short
+                coalesce(octet_length(output), 0) + coalesce(octet_length(error), 0) <= :most, null) as short,
+                case when state = 2 then (
+                    select g.error from gate g
+                    where g.run_id = run.parent_id and g.what = 1 and run.on_parent_end <> 2
+                      and (run.asked < g.attempt or (run.asked = g.attempt and (g.which = 0 or run.on_parent_end = 1)))
+                ) end as closed
             from run
             where root_id = (select root_id from run where id = unhex(p.value ->> 0)) and parent_id = unhex(p.value ->> 0)
                 and id > unhex(p.value ->> 1)

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 _SQL = load("sqlite/sharing.sql")
 
-_link = msgspec.json.Decoder(tuple[int, int, str, str])
+_link = msgspec.json.Decoder(tuple[int, int, str, str, int])
 _shared = msgspec.json.Decoder(tuple[str, int, int])
 _ids = msgspec.json.Decoder(list[str])
 _links = msgspec.json.Decoder(list[tuple[str, int]])
@@ -96,8 +96,8 @@ class Sharing:
         """A link that was there: whether what it shares is to be run again if it has failed; and whether nothing else
         is to be done."""
         kind = asked.kind
-        state, linked = _link.decode(self._one("read_link", id=asked.id))[:2]
-        if state in (RunState.FAILED, RunState.CANCELLED):
+        state, linked, _, _, closed = _link.decode(self._one("read_link", id=asked.id))
+        if closed or state in (RunState.FAILED, RunState.CANCELLED):
             self._leaving.record_again(now, [asked])
             return True, False
         if state == RunState.WAITING:

@@ -5,7 +5,11 @@
 select exists (select 1 from shared where open > 0);
 
 -- name: read_link
-select json_array(state, awaits is not null, hex(parent_id), hex(root_id)) from run where id = :id;
+select json_array(state, awaits is not null, hex(parent_id), hex(root_id), state = 2 and on_parent_end <> 2 and exists (
+    select 1 from gate g
+    where g.run_id = run.parent_id and g.what = 1
+      and (run.asked < g.attempt or (run.asked = g.attempt and (g.which = 0 or run.on_parent_end = 1)))
+)) from run where id = :id;
 
 -- name: ask_link
 update run set asked = :asked, deadline = :deadline, deadline_by = :deadline_by, expires_at = :expires_at, on_parent_end = :policy

@@ -106,6 +106,18 @@ begin
     where c.reason is not null;
 end $$;
 
+-- Whether a child of this run, which has not ended, is closed by the gate of that.
+create function fw_ends_closed(p_parent bytea, p_asked integer, p_policy smallint) returns boolean language plpgsql
+set enable_seqscan = off set plan_cache_mode = force_generic_plan
+as $$
+#variable_conflict error
+begin
+    return p_policy <> 2 and coalesce((
+        select true from gate g
+        where g.run_id = p_parent and g.what = 1 and fw_covers(g, p_asked, p_policy, null, null)
+    ), false);
+end $$;
+
 -- Whether a run has few children, and all of them have ended; with p_leaves: and have had none themselves; with p_or_failed:
 -- or have failed by their own code, which has closed what was below them, or was asked the same.
 create function fw_have_ended(p_id bytea, p_root bytea, p_leaves boolean, p_or_failed boolean default false)

@@ -378,6 +378,7 @@ begin
     where r.id = v.id and (
               (r.state > completed and r.asked < (select p.trial_start from run p where p.id = r.parent_id))
               or (r.state = waiting and v.state = waiting and v.awaits is not null)
+              or (r.state = waiting and fw_ends_closed(r.parent_id, r.asked, r.on_parent_end))
           )
       and k.owner[v.kind] <> all (p_fenced);
 end $$;

@@ -156,7 +156,7 @@ begin
         where x.share is not null and k.owner[x.kind] <> all (p_fenced)
     loop
         anew := false;
-        select r.state, r.awaits into link from run r where r.id = one.id for update;
+        select r.state, r.awaits, r.asked, r.on_parent_end as policy into link from run r where r.id = one.id for update;
         if not found then
             insert into run (
                 id, parent_id, root_id, depth, kind, task, identity, child_index, input, priority, on_parent_end, state, waits,
@@ -167,7 +167,8 @@ begin
                 one.input, k.priority[one.kind_number], one.policy, 2, 6, 0, one.attempt, one.deadline, one.deadline_by,
                 one.deadline, p_now
             );
-        elsif link.state > completed then
+        elsif link.state > completed
+              or (link.state = waiting and fw_ends_closed(one.parent, link.asked, link.policy)) then
             anew := true;
             update run r
             set state = 2, waits = 6, trial_start = r.attempt + 1, asked = one.attempt, output = null, error = null,
