@@ -176,3 +176,12 @@ async def test_what_waits_on_is_not_read_with_each_message(stage: Stage, *, alik
         )
     _, few, more = costs
     assert all(large < 2 * small + 200 for small, large in zip(few, more, strict=True)), costs
+
+
+async def test_who_sends_once_more_is_told_that_more_may_be_to_be_done(stage: Stage) -> None:
+    """He may not know what he was told: the answer was lost."""
+    run = await stage.running()
+    assert not await stage.store.send(run.key, "n", "1", b"k" * 16)
+    assert await stage.store.send(run.key, "n", "1", b"k" * 16)
+    await stage.store.deliver(run.key, "n")
+    assert await stage.store.count("message") == 1

@@ -69,6 +69,12 @@ def test_what_takes_too_many_steps_is_not_judged() -> None:
     assert [fits("^a+$", "a" * 1_000, steps) for _ in range(3)] == [True, None, None]
 
 
+def test_large_sets_take_their_steps() -> None:
+    letters = "".join(map(chr, range(0x4E00, 0x4E00 + 1600, 2)))
+    assert judged(f"^[{letters}a]+$", "a" * 40, 10_000) is True
+    assert judged(f"^[{letters}a]+$", "a" * 100, 10_000) is None
+
+
 @pytest.mark.parametrize(
     ("pattern", "text"),
     [
@@ -76,6 +82,7 @@ def test_what_takes_too_many_steps_is_not_judged() -> None:
         ("(", "a"), ("[", "a"), (r"\p{L}", "a"), ("[[:alpha:]]", "a"), ("[a-z--b]", "b"), (r"[a\[]", "["),
         (r"^\w+$", "ä"), (r"\b", "ä"), ("a" * (LONGEST + 1), "a"), ("a{1001}", "a"), ("(a{50}){50}", "a"),
         ("(){99999999}", "a"), ("((){999}){999}", "a"), ("a{2,1}", "a"), ("(?-i:a)", "a"),
+        (r"^\s$", "\x1c"), (r"\S", "\x1f"), (r"^\<b\>$", "b"), (r"^\b{start}a$", "a"),
     ],
 )  # fmt: skip
 def test_what_can_not_be_told_is_not_judged(pattern: str, text: str) -> None:

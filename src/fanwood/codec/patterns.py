@@ -18,8 +18,10 @@ if TYPE_CHECKING:
 
 LONGEST = 1_000
 """Characters of a pattern, and places in it: each of `x{3}` is one."""
-_AMBIGUOUS = ("[[", "--", "&&", "~~", "||")
-"""Sets of sets, in other libraries' patterns."""
+PARTS = 4
+"""Of a set: to look at so many takes as long as a step."""
+_AMBIGUOUS = ("[[", "--", "&&", "~~", "||", r"\<", r"\>", r"\b{")
+"""Sets of sets, in other libraries' patterns, and where words begin and end."""
 _ASCII = {
     "DIGIT": re.compile(r"\d", re.ASCII),
     "SPACE": re.compile(r"\s", re.ASCII),
@@ -82,6 +84,7 @@ def _reached(places: list[Place], now: set[int], text: str, at: int, steps: Step
         if kind == "end":
             return None
         if kind == "one":
+            steps.take(_parts_of(what) // PARTS)
             reached.append(place)
         elif kind == "by" or what(text, at):
             left += [each for each in after if each not in seen]
@@ -174,6 +177,10 @@ def _character(operation: str, what: Any) -> Callable[[str], bool]:
     return partial(_is_in, parts[1:] if negated else parts, negated)
 
 
+def _parts_of(what: object) -> int:
+    return len(what.args[0]) if isinstance(what, partial) else 0
+
+
 def _is_in(parts: list[tuple[str, Any]], negated: bool, character: str) -> bool:  # noqa: FBT001  (bound once)
     return any(_is_of(kind, value, character) for kind, value in parts) != negated
 
@@ -190,8 +197,8 @@ def _is_of(kind: str, value: Any, character: str) -> bool:
 
 
 def _is_a(category: str, character: str) -> bool:
-    """Of letters that are not of ASCII each library has its own opinion."""
-    if not character.isascii() or category not in _ASCII:
+    """Of letters that are not of ASCII each library has its own opinion; and whether these separators are spaces."""
+    if not character.isascii() or category not in _ASCII or (category == "SPACE" and "\x1c" <= character <= "\x1f"):
         raise _Unknown
     return _ASCII[category].match(character) is not None
 

@@ -82,8 +82,8 @@ class Outside(Spending):
     @abstractmethod
     async def send(self, run_id: bytes, name: str, envelope: str, once: bytes | None = None) -> bool:
         """Send a message to a run; what waits for one gets it, or it is kept until then. `once`: what is sent twice
-        under it is sent once. True: it is sent, and what waits for it may be behind more than was looked at, so it is
-        to be delivered yet (`deliver`).
+        under it is sent once. True: it is sent, and what waits for it may be behind more than was looked at (or it was
+        sent before, and nobody may know that), so it is to be delivered yet (`deliver`).
 
         Raises:
             RunNotFoundError: there is no such run.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -9,7 +10,7 @@ import msgspec
 
 from fanwood import checks
 from fanwood.engine.signals import block
-from fanwood.errors import RunNotFoundError, UsageError
+from fanwood.errors import EngineClosedError, RunNotFoundError, UsageError
 from fanwood.ids import id_bytes, id_text
 from fanwood.model.states import TERMINAL, RunState
 from fanwood.sdk.children.refs import TaskRunRef, cancelled, untyped_ref
@@ -395,7 +396,8 @@ class Runs(Surgery, Forks, Bulk):
                 key = self._host.ids.new_id()
             if await asked(engine, lambda store: store.send(id_, name, text, key), changes=True):
                 # It is sent, whatever becomes of what is left to be done: that is no call of the sender's.
-                engine.call(lambda store: store.deliver(id_, name), changes=True, steadfast=True)
+                with contextlib.suppress(EngineClosedError):
+                    engine.call(lambda store: store.deliver(id_, name), changes=True, steadfast=True)
 
         await once("runs.send", name, id_ + about, act)
 

@@ -98,7 +98,7 @@ class MemoryOutside(Outside):
             run = self._run(run_id)
             sent = tables.messages.setdefault(run_id, {})
             if once is not None and any(each.once == once for each in sent.values()):
-                return False
+                return True
             must_receive(run_id, run.kind, over=run.is_over or self._memory.hot.leaving.closed(run) is not None)
             message = Message(run_id, name, tables.next_number(), envelope, once)
             sent[message.number] = message

@@ -110,7 +110,7 @@ class SqliteOutside(InFile, Outside):
         with self._transaction() as db:
             state, _, _, _, kind = self._about(run_id)
             if once is not None and db.execute(_SQL["was_sent"], {"run": run_id, "once": once}).get:
-                return False
+                return True
             must_receive(run_id, kind, over=state.is_terminal or bool(self._leaving.closed([run_id.hex().upper()])))
             about = {"run": run_id, "number": self._leaving.next_number(), "name": name, "envelope": envelope}
             db.execute(_SQL["send"], {**about, "once": once})

@@ -87,7 +87,7 @@ begin
         return;
     end if;
     if p_once is not null and exists (select from message m where m.run_id = p_run and m.once = p_once) then
-        answer := 0;
+        answer := 0; more := true;  -- nobody was told, if this comes for that the answer was lost
         return;
     end if;
     answer := case when before >= 8 or (select cardinality(c.ids) from fw_closed(array[p_run]) c) > 0 then 1 else 0 end;
