@@ -360,9 +360,6 @@ def _left_beside(tables: Tables) -> Iterator[str]:
     for what, ids in beside.items():
         for id_ in ids:
             yield f"{id_.hex()[-6:]} {what}, as it is written, and all has ended"
-    for worker, letters in tables.mail.items():
-        if letters:
-            yield f"worker {worker} has {len(letters)} letter(s), which nobody reads"
 
 
 def plan_of(tables: Tables, run: Run) -> Plan:

@@ -164,10 +164,6 @@ def _is_resumed_half(scene: Scene) -> None:
     scene.tables.pauses[b"root"] = Pause(b"root", b"root", 0, "me", 1, b"")
 
 
-def _has_a_letter(scene: Scene) -> None:
-    scene.tables.mail[scene.me].add(b"root")
-
-
 def _has_anothers_output(scene: Scene) -> None:
     scene.child.output = '{"n":2,"text":"","total":2}'
 
@@ -195,7 +191,6 @@ ENDS: dict[str, Callable[[Scene], None]] = {
     "still watches": _is_watched,
     "is suspended, as it is written": _is_suspended,
     "is resumed, as it is written": _is_resumed_half,
-    "which nobody reads": _has_a_letter,
     "and not {'n': 1": _has_anothers_output,
     "which nobody sent": _has_anothers_input,
     "is FAILED: ValueError 1 fails": _has_failed_though_it_does_not,
