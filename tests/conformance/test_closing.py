@@ -15,7 +15,7 @@ from fanwood.store.auditing import findings
 from fanwood.store.cancelling import cancel
 from fanwood.store.failures import decode_failure
 from fanwood.store.many import Came, Deed
-from tests.conformance.stage import SECOND, Stage, completed, failed, handed_back, retried
+from tests.conformance.stage import SECOND, Stage, completed, digest, failed, handed_back, retried
 
 CANCELLED = RunState.CANCELLED
 
@@ -638,3 +638,17 @@ async def test_what_waits_below_a_later_try_is_as_it_stands(lazy: Stage) -> None
     again = await lazy.retry(root)
     assert again is not None
     assert [each.state for each in await lazy.store.recorded(root.key)] == [RunState.WAITING]
+
+
+@pytest.mark.parametrize("order", [1, -1])
+async def test_who_is_asked_for_again_and_once_with_something_else_begins_anew(lazy: Stage, order: int) -> None:
+    root = await lazy.running()
+    other = await lazy.register()
+    child = await lazy.running("b", root, worker=other, child_key="k", input_digest=digest("x"))
+    await lazy.store.cancel(root.key, "no more")
+    await lazy.store.replay(root.key, TERMINAL)
+    (root,) = await lazy.claim(100, tasks=["a"])
+    asked = [lazy.attachment(root, child.key, "b", input_digest=digest(what)) for what in ("x", "y")]
+    done = await lazy.commit(attaches=asked[::order])
+    assert [done.attached[n].matches for n in range(2)][::order] == [True, False]
+    assert await lazy.state(child) is RunState.QUEUED

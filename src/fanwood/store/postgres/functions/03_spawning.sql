@@ -176,15 +176,16 @@ declare
 begin
     select array_agg(l.id), array_agg(l.state), array_agg(l.place) into asked, states, places
     from (
-        select r.id, r.state, r.place
+        select distinct on (r.id) r.id, r.state, r.place  -- (an attempt may ask twice, once for something else)
         from (
-            select distinct on (v.id) v.id, v.kind, v.digest from unnest(a.kind, a.id, a.digest) v (kind, id, digest)
+            select v.id, v.kind, v.digest from unnest(a.kind, a.id, a.digest) v (kind, id, digest)
             where k.owner[v.kind] <> all (p_fenced) order by v.id
         ) v
         cross join lateral (
             select x.id, x.state, x.task, x.input_digest, x.ctid as place from run x where x.id = v.id for update
         ) r
         where r.task = k.task[v.kind] and (r.input_digest is null or r.input_digest is not distinct from v.digest)
+        order by r.id
     ) l;
     select c.closes, c.told into closes, told from fw_cut_again(p_now, asked, states, places) c;
 end $$;
