@@ -6,6 +6,7 @@ import asyncio
 import contextvars
 import time
 from collections.abc import Sequence
+from itertools import count
 from queue import Queue
 from typing import Any
 
@@ -16,6 +17,7 @@ from pydantic import BaseModel
 from fanwood import Context, EvictionPolicy, Fanwood, RunState
 from fanwood.codec import Codec
 from fanwood.engine.waits import Collector
+from fanwood.sdk.recording import recalling
 from fanwood.sdk.running import beginning, waiting
 from fanwood.sdk.running.unloading import Unloading
 from tests.semantics.test_durable import until
@@ -69,7 +71,8 @@ def test_very_many_that_begin_together_let_others_on_their_loop_have_their_turns
     app: Fanwood, monkeypatch: pytest.MonkeyPatch, kind: str
 ) -> None:
     """Also when they are asked for again; and each has what it had."""
-    monkeypatch.setattr(beginning, "MOST", IN_A_TURN)
+    monkeypatch.setattr(waiting, "IN_A_TURN", IN_A_TURN)
+    monkeypatch.setattr(waiting, "WAITS_IN_A_TURN", IN_A_TURN)
     most: list[int] = []
     given: list[list[Any]] = []
     begins = beginning.Beginning._next
@@ -128,6 +131,55 @@ async def _wait(ctx: Context, kind: str, number: int) -> Any:
     if kind == "events":
         return await ctx.aio_wait_for_event(f"e{number}", lookback_window="1h")
     return (await ctx.aio_receive("m")).payload
+
+
+@pytest.mark.parametrize("kind", ["children", "messages", "promises"])
+@pytest.mark.parametrize("late", [False, True])
+def test_equal_ones_that_are_gathered_are_given_again_what_each_was_given(
+    app: Fanwood, monkeypatch: pytest.MonkeyPatch, kind: str, late: bool
+) -> None:
+    """Each time in the order in which the code asks, whoever has to wait for what is read, or for his turn; and what is
+    read is read once."""
+    monkeypatch.setattr(waiting, "IN_A_TURN", IN_A_TURN)
+    monkeypatch.setattr(waiting, "WAITS_IN_A_TURN", 2 * IN_A_TURN)
+    recall, recalls, given, ended = recalling._recall, [0], list[list[Any]](), count()
+
+    async def counted(attempt: Any) -> Any:
+        recalls[0] += 1
+        return await recall(attempt)
+
+    monkeypatch.setattr(recalling, "_recall", counted)
+
+    @app.task
+    async def child(input: dict, ctx: Context) -> int:
+        return next(ended)
+
+    @app.durable_task(strict=True)
+    async def crowd(input: dict, ctx: Context) -> None:
+        async def one(number: int) -> Any:
+            for _ in range(number % 7 if late else 0):
+                await asyncio.sleep(0)
+            return await (child.aio_run({}) if kind == "children" else _wait(ctx, kind, number))
+
+        given.append(await asyncio.gather(*(one(number) for number in range(RECORDED))))
+        gathered.put(None)
+        await ctx.aio_sleep_for("1h")
+
+    gathered: Queue[None] = Queue()
+    ref = crowd.run_no_wait({})
+    for number in range(RECORDED):
+        if kind == "promises":
+            app.promises.resolve(TOKENS.get(timeout=60), number)
+        elif kind == "messages":
+            app.runs.send(ref.id, "m", number)
+    gathered.get(timeout=60)
+    until(app, ref.id, RunState.WAITING)
+    living = [each for each in app.runs.children(ref.id, limit=2 * RECORDED) if not each.status.is_terminal]
+    assert app.runs.wake(living[0].id)
+    ref.result(timeout=60)
+    assert given[0] == given[1]
+    assert len(set(given[0])) == RECORDED
+    assert recalls[0] <= 1
 
 
 @pytest.mark.parametrize("kind", ["moments", "steps", "messages", "children"])

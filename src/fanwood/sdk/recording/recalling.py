@@ -11,7 +11,8 @@ from fanwood.model.states import RunState
 from fanwood.sdk.declaring.identity import child_identity
 from fanwood.sdk.recording.origins import learn_origin
 from fanwood.sdk.running.attempt import registering
-from fanwood.sdk.running.waiting import called, in_turns
+from fanwood.sdk.running.reading import Reading
+from fanwood.sdk.running.waiting import called, heard, in_turns
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable
@@ -29,16 +30,23 @@ SHORT = 16_384
 
 async def learn(attempt: Attempt) -> None:
     """Of the children that the attempts before it had, once."""
+    if attempt.is_first and attempt.fork is None:
+        return
+    with registering:
+        reading = attempt.reading = attempt.reading or Reading(is_read=False)
+    if not reading.is_over:
+        await reading.passed(partial(heard, attempt), lambda: _learn(attempt))
+    if attempt.answers:
+        await in_turns(attempt)
+
+
+async def _learn(attempt: Attempt) -> None:
     if attempt.fork is not None:
         await learn_origin(attempt, attempt.fork)
     if not attempt.is_first and attempt.known is None:
-        known, answers = await _recall(attempt)
-        if attempt.known is None:  # another coroutine of this attempt may have been quicker, and gone on
-            attempt.answers, attempt.known = answers, known
-            if attempt.new_limit is not None:  # what is below has its deadline from the attempt before
-                attempt.host.engine().move_deadline(attempt.id, attempt.run.attempt, attempt.new_limit)
-    if attempt.answers:
-        await in_turns(attempt)
+        attempt.known, attempt.answers = await _recall(attempt)
+        if attempt.new_limit is not None:  # what is below has its deadline from the attempt before
+            attempt.host.engine().move_deadline(attempt.id, attempt.run.attempt, attempt.new_limit)
 
 
 async def _recall(attempt: Attempt) -> tuple[dict[bytes, bytes], dict[bytes, Known]]:

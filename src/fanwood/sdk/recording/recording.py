@@ -3,6 +3,7 @@ attempt, finds what was recorded: all of it is read once, and nothing is written
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING
 
 from fanwood.engine.inbox import Joint, SpawnRequest
@@ -17,7 +18,8 @@ from fanwood.sdk.recording.origins import learn_origin
 from fanwood.sdk.running.answers import Answer
 from fanwood.sdk.running.attempt import registering
 from fanwood.sdk.running.parts import Parts, counts
-from fanwood.sdk.running.waiting import begins, called, in_turns, interruptible, wait_for
+from fanwood.sdk.running.reading import Reading
+from fanwood.sdk.running.waiting import begins, called, heard, in_turns, interruptible, wait_for
 
 if TYPE_CHECKING:
     from fanwood.model.commands import Ended
@@ -30,57 +32,41 @@ PAGE = 1000
 def parts_of(attempt: Attempt) -> Parts:
     """Those of an attempt, read or not. Under `registering`."""
     if attempt.parts is None:
-        attempt.parts = Parts(ready=attempt.is_first)
+        attempt.parts = Parts(Reading(is_read=attempt.is_first and attempt.fork is None))
     return attempt.parts
 
 
 async def known_parts(attempt: Attempt) -> Parts:
     """Those of an attempt, with all that earlier ones recorded."""
-    if attempt.fork is not None:
-        await learn_origin(attempt, attempt.fork)
-    while True:
-        signal = None
-        with registering:
-            parts = parts_of(attempt)
-            if parts.ready:
-                break
-            if parts.readers is None:
-                parts.readers = []
-            else:
-                parts.readers.append(signal := Signal())
-        if signal is None:
-            await _read(attempt, parts)
-            return parts
-        with interruptible(attempt, signal):
-            await signal.wait()
-        attempt.check()
+    with registering:
+        parts = parts_of(attempt)
+    if not parts.reading.is_over:
+        await parts.reading.passed(partial(heard, attempt), lambda: _read(attempt, parts))
     if parts.found:
         await in_turns(attempt)
     return parts
 
 
 async def _read(attempt: Attempt, parts: Parts) -> None:
-    engine, after, waits = attempt.host.engine(), attempt.floor, False
-    try:
-        page = await engine.little(attempt.id, after)
-        while not parts.ready:
-            if page is None:
-                start = after
-                page = await called(
-                    engine.call(lambda store: store.recorded(attempt.id, start, PAGE), steadfast=True)  # noqa: B023
-                )
-            mine = page if attempt.life is None else [each for each in page if each.asked >= attempt.since]
-            parts.found.update((each.identity, each) for each in mine)
-            waits = waits or any(each.state is RunState.WAITING for each in mine)
-            if attempt.same is not None:
-                attempt.same.recorded.update((each.identity, each.id) for each in mine if each.state.is_terminal)
-            after = page[-1].id if page else after
-            parts.ready, page = len(page) < PAGE, None
-    finally:
-        with registering:
-            readers, parts.readers = parts.readers or [], None
-        for reader in readers:
-            reader.fire()
+    if attempt.fork is not None:
+        await learn_origin(attempt, attempt.fork)
+    if attempt.is_first:
+        return
+    engine, after, waits, is_whole = attempt.host.engine(), attempt.floor, False, False
+    page = await engine.little(attempt.id, after)
+    while not is_whole:
+        if page is None:
+            start = after
+            page = await called(
+                engine.call(lambda store: store.recorded(attempt.id, start, PAGE), steadfast=True)  # noqa: B023
+            )
+        mine = page if attempt.life is None else [each for each in page if each.asked >= attempt.since]
+        parts.found.update((each.identity, each) for each in mine)
+        waits = waits or any(each.state is RunState.WAITING for each in mine)
+        if attempt.same is not None:
+            attempt.same.recorded.update((each.identity, each.id) for each in mine if each.state.is_terminal)
+        after = page[-1].id if page else after
+        is_whole, page = len(page) < PAGE, None
     if waits and attempt.new_limit is not None:  # what waits has its deadline from the attempt before
         engine.move_deadline(attempt.id, attempt.run.attempt, attempt.new_limit)
 

@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from fanwood.sdk.running.beginning import Beginning
     from fanwood.sdk.running.forking import Origin
     from fanwood.sdk.running.parts import Parts
+    from fanwood.sdk.running.reading import Reading
 
 
 registering = threading.RLock()
@@ -168,6 +169,7 @@ class Attempt:
         "coroutine_task",
         "fork",
         "gave_back",
+        "giving",
         "holding",
         "host",
         "id",
@@ -182,6 +184,7 @@ class Attempt:
         "ordinals",
         "parts",
         "raised",
+        "reading",
         "renewal",
         "replay",
         "run",
@@ -192,7 +195,6 @@ class Attempt:
         "spec",
         "thread",
         "thread_waits",
-        "turns",
         "unloading",
         "waits",
         "worker_id",
@@ -223,14 +225,14 @@ class Attempt:
         self.waits = 0  # ... unless it waits for something
         self.thread = 0  # of a sync task: its own
         self.thread_waits = 0  # waits that will end: of a sync run all in its one thread, for its pool of threads
-        self.spawned = False
-        self.cancel_children = False
+        self.spawned = self.cancel_children = False
         self.children = 0  # asked for so far
-        self.turns = 0  # how often it was given what is recorded, more or less
+        self.giving: Beginning | None = None  # how much that is recorded it is given in a turn
         self.beginning: Beginning | None = None  # how many of its waits begin in a turn
         self.ordinals: Ordinals | None = None
         self.known: dict[bytes, bytes] | None = None  # by identity: earlier attempts' children, and its own with keys
         self.keys: Keys | None = None  # those of its own
+        self.reading: Reading | None = None  # of these
         self.answers: dict[bytes, Known] | None = None  # by identity: those of them that have ended
         self.losses: Losses | None = None  # what it waited for, and gave up
         self.parts: Parts | None = None  # what it records of its own, if anything

@@ -8,9 +8,9 @@ from fanwood.model.states import RunState
 
 if TYPE_CHECKING:
     from fanwood.engine.inbox import Joint
-    from fanwood.engine.signals import Signal
     from fanwood.model.commands import SpawnKind
     from fanwood.model.records import Recorded
+    from fanwood.sdk.running.reading import Reading
 
 
 class GivenUp(NamedTuple):
@@ -26,14 +26,13 @@ class Parts:
     """Of one attempt."""
 
     __slots__ = (
-        "draws", "found", "given_up", "is_timed", "joint", "kind", "readers", "ready", "times", "under_way",
+        "draws", "found", "given_up", "is_timed", "joint", "kind", "reading", "times", "under_way",
         "version",
     )  # fmt: skip
 
-    def __init__(self, *, ready: bool) -> None:
-        self.ready = ready  # `found` is whole
+    def __init__(self, reading: Reading) -> None:
+        self.reading = reading  # until it is over, `found` is not whole
         self.found: dict[bytes, Recorded] = {}  # by identity: of earlier attempts, and of this one what has a key
-        self.readers: list[Signal] | None = None  # somebody reads, and these wait for it
         self.under_way: set[bytes] = set()
         self.draws: dict[bytes, int] = {}
         self.kind: SpawnKind | None = None  # what steps have in common

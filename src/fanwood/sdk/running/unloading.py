@@ -335,7 +335,7 @@ class Unloading:
 
     def is_quiet(self, *, but_for: Collection[object] = ()) -> bool:
         """Whether all of it (but for these tasks) waits for Fanwood. Of an async task on its loop."""
-        if self._attempt.beginning:
+        if self._attempt.beginning or self._attempt.giving:
             return False  # some of its waits are about to begin
         waits = list(self._waits.values())
         who = {wait.who for wait in waits} | self.resting | set(but_for)

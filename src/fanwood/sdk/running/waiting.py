@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, TypeVar
 
 from fanwood import logs
 from fanwood.engine.signals import Signal, running_loop
-from fanwood.engine.waking import TURN
 from fanwood.errors import TooManyWaitingThreadsError, WaitTimeoutError
 from fanwood.sdk.running.beginning import Beginning
 from fanwood.sdk.running.current import current_attempt
@@ -32,6 +31,9 @@ ROOM_SECONDS = 0.005
 
 IN_A_TURN = 100
 """So much that was recorded is given to code in one turn of its loop: some milliseconds."""
+
+WAITS_IN_A_TURN = 250
+"""So many waits begin in one: some ten milliseconds."""
 
 LOOK = 1.0
 """Seconds for which a store is waited for by who only looks."""
@@ -173,13 +175,32 @@ def timed_out(timeout: float | None, what: str) -> WaitTimeoutError:
     )
 
 
+async def heard(attempt: Attempt, signal: Signal) -> None:
+    """Wait for a signal.
+
+    Raises:
+        RunInterrupted: the attempt is over.
+    """
+    with interruptible(attempt, signal):
+        await signal.wait()
+    attempt.check()
+
+
 async def in_turns(attempt: Attempt) -> None:
     """Before something that was recorded is given to code: who asks for very much of that waits for nothing, and lets
-    others on its loop have their turns. (Counted, and not timed: each replay has them at the same places.)"""
-    if running_loop() is not None:
-        attempt.turns += 1
-        if attempt.turns % IN_A_TURN == 0:
-            await TURN
+    others on its loop have their turns.
+
+    Raises:
+        RunInterrupted: the attempt is over.
+    """
+    if (loop := running_loop()) is None:
+        return
+    giving = attempt.giving
+    if giving is None or giving.loop is not loop:
+        giving = attempt.giving = Beginning(loop, IN_A_TURN)
+    if (place := giving.place()) is not None:
+        await giving.come(place)
+        attempt.check()
 
 
 async def begins(attempt: Attempt) -> None:
@@ -192,9 +213,9 @@ async def begins(attempt: Attempt) -> None:
         return
     beginning = attempt.beginning
     if beginning is None or beginning.loop is not loop:
-        beginning = attempt.beginning = Beginning(loop)
+        beginning = attempt.beginning = Beginning(loop, WAITS_IN_A_TURN)
     if (place := beginning.place()) is not None:
-        await place
+        await beginning.come(place)
         attempt.check()
 
 

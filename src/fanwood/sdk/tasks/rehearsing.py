@@ -37,6 +37,7 @@ from fanwood.sdk.recording.replaying import recall_version
 from fanwood.sdk.running.attempt import Attempt, registering
 from fanwood.sdk.running.current import current_attempt, current_run_id
 from fanwood.sdk.running.parts import Parts
+from fanwood.sdk.running.reading import Reading
 from fanwood.sdk.running.sameness import Sameness, asked_with
 from fanwood.sdk.running.unloading import timers_of, waits_for
 from fanwood.sdk.running.waiting import called, timed_out
@@ -250,7 +251,7 @@ async def _recalled(host: Host, spec: TaskSpec, run_id: bytes) -> tuple[Attempt,
     if attempt.fork is not None:
         attempt.fork.learn([])  # what it would copy is new
     await called(engine.call(same.learn))
-    attempt.parts = Parts(ready=True)
+    attempt.parts = Parts(Reading(is_read=True))
     after = attempt.floor
     while True:
         start = after
