@@ -13,7 +13,7 @@ import pytest
 
 from fanwood import Fanwood, UsageError, as_completed, home, wait
 from fanwood.engine.engine import Engine
-from fanwood.sdk.children import completing, streams
+from fanwood.sdk.children import completing, endless
 from tests.semantics.interrupting import interrupted_after
 
 
@@ -149,7 +149,7 @@ def test_what_was_waited_for_goes_on(
 def test_what_a_loop_had_under_way_is_cancelled(
     app: Fanwood, held: Any, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(streams, "wait_for", interrupt)
+    monkeypatch.setattr(endless, "wait_for", interrupt)
     with pytest.raises(KeyboardInterrupt):
         list(held.map(range(3)))
     assert "What was under way is cancelled: 3 run(s) of held" in caplog.text

@@ -169,6 +169,8 @@ class Application:
         gate.check_intent(request.headers, is_safe=method in SAFE)
         path = request.scope["path"]  # (a URL made of it would be cut off at a "?" in a name)
         methods = self._table.at(path, plain=_is_plain(path))
+        if not methods and not _is_plain(path):
+            raise not_found()
         if method not in methods and identity.role is Role.NOBODY:
             raise gate.login_needed()
         if not methods:
